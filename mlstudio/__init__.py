@@ -1,0 +1,1 @@
+"""ML Studio: experiments in containers."""

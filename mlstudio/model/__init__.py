@@ -1,0 +1,1 @@
+"""What things are: frozen dataclasses and enumerations, standard library only, no input or output."""

@@ -1,0 +1,68 @@
+"""Records: what the recorder commits to the history in one transaction, and the cursor that makes it exactly once."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+from mlstudio.model.run import RunEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """Where recording stands: everything up to and including frame `seq` is in the history.
+
+    `position` is the engine's resume mark at or before the end of that frame; `log_bytes` counts the output committed.
+    For a run without a probe, `seq` stays -1 and `position` alone is the cursor.
+    """
+
+    seq: int = -1
+    position: str = ""
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """New points of one series, in the order in which they were logged; the three arrays are equally long.
+
+    `steps` is ``array('q')``, `times` (UTC seconds since the epoch) and `values` are ``array('d')``; values may be NaN
+    or infinite.
+    """
+
+    name: str
+    kind: str
+    steps: array[int]
+    times: array[float]
+    values: array[float]
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogBlock:
+    """Output bytes (UTF-8, newlines kept) with spans `(is_error_stream, byte count, time)` that cover them."""
+
+    data: bytes
+    spans: tuple[tuple[bool, int, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Frames `first`..`last` (inclusive) are missing; `recovered` once the spool filled them."""
+
+    first: int
+    last: int
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One transaction's worth of a run."""
+
+    cursor: Cursor
+    points: tuple[Points, ...] = ()
+    log: tuple[LogBlock, ...] = ()
+    events: tuple[RunEvent, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    artifacts: tuple[tuple[str, int], ...] = ()
+    """(path in the container, size in bytes)."""
+    gaps: tuple[Gap, ...] = field(default_factory=tuple)
