@@ -90,7 +90,9 @@ def _threads_know_their_origin() -> Iterator[None]:
 def _children() -> set[psutil.Process]:
     """Living descendants of this process, less Python's own helpers of multiprocessing."""
     # The kernel's own list says in microseconds that there is none, which is so for nearly every test.
-    if not any(children.read_text() for children in Path("/proc/self/task").glob("*/children")):
+    # (A kernel without CONFIG_PROC_CHILDREN has no such list.)
+    lists = list(Path("/proc/self/task").glob("*/children"))
+    if lists and not any(children.read_text() for children in lists):
         return set()
     found = set()
     for process in psutil.Process().children(recursive=True):
