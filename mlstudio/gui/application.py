@@ -1,0 +1,139 @@
+"""The window's start: one QApplication, one theme, one studio, one bridge, one shell.
+
+What is slow to import (pyqtgraph) comes after the window is on the screen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
+
+from mlstudio.gui.bridge import Bridge
+from mlstudio.gui.shell import Shell
+from mlstudio.gui.theme.theme import Theme
+from mlstudio.gui.widgets.notice import Trouble
+from mlstudio.model.errors import StudioError
+from mlstudio.services.studio import Studio
+
+EXIT_WORLD = 3
+"""Exit code if the history cannot be opened, as on the command line."""
+
+
+def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
+    """Open the window and stay until it is closed. Returns the process's exit code.
+
+    `home` is the folder with the history; None for the one that the command line would use. `argv` goes to Qt.
+    """
+    app = make_application(sys.argv if argv is None else argv)
+    try:
+        studio = Studio(home)
+    except StudioError as error:
+        return _show_only(app, error)
+    with studio, open_window(app, studio) as shell:
+        shell.show()
+        # Python runs its signal handlers between two timer ticks of the bridge: Ctrl+C in a terminal closes the window.
+        previous = signal.signal(signal.SIGINT, lambda *_: shell.close())
+        try:
+            return app.exec()
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+
+def make_application(argv: Sequence[str]) -> QApplication:
+    """The one QApplication of this process."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
+    app = QApplication(list(argv) or ["mlstudio"])
+    app.setApplicationName("mlstudio")
+    app.setApplicationDisplayName("ML Studio")
+    app.setDesktopFileName("mlstudio")
+    return app
+
+
+@contextlib.contextmanager
+def open_window(app: QApplication, studio: Studio, *, watch: bool = True) -> Iterator[Shell]:
+    """The window over a studio, closed again at the end. `watch` False leaves the timers off, for tests."""
+    theme = Theme(app, preference=_wanted_theme(studio))
+    bridge = Bridge(studio, watch=watch)
+    shell = Shell(studio, bridge, theme)
+    try:
+        _add_pages(shell, studio, bridge, theme)
+        shell.show_page("Runs")
+        yield shell
+    finally:
+        bridge.close()
+        shell.close()
+        shell.deleteLater()
+
+
+def _add_pages(shell: Shell, studio: Studio, bridge: Bridge, theme: Theme) -> None:
+    # A page's module is imported when the page is first shown.
+    def make_runs() -> QWidget:
+        from mlstudio.gui.pages.runs.page import RunsPage
+
+        page = RunsPage(studio, bridge, theme)
+        page.run_opened.connect(open_run)
+        page.new_asked.connect(lambda: shell.show_page("New"))
+        return page
+
+    def make_run() -> QWidget:
+        from mlstudio.gui.pages.run.page import RunPage
+
+        page = RunPage(studio, bridge, theme)
+        page.left.connect(lambda: shell.show_page("Runs"))
+        page.run_opened.connect(open_run)
+        return page
+
+    def make_new() -> QWidget:
+        from mlstudio.gui.pages.new.page import NewPage
+
+        page = NewPage(studio, bridge, theme)
+        page.run_launched.connect(open_run)
+        return page
+
+    def open_run(run_id: str) -> None:
+        page = shell.page("Run")
+        page.show_run(run_id)  # type: ignore[attr-defined]
+        shell.show_page("Run")
+
+    shell.add_page("Runs", make_runs)
+    shell.add_page("Run", make_run, on_rail=False)
+    shell.add_page("New", make_new)
+    shell.strip.launch_chosen.connect(open_run)
+
+
+def _wanted_theme(studio: Studio) -> str:
+    try:
+        return studio.settings.text("theme")
+    except StudioError:
+        return "system"
+
+
+def _show_only(app: QApplication, error: StudioError) -> int:
+    """Without a history there is nothing but to say why."""
+    theme = Theme(app)
+    window = QWidget()
+    window.setWindowTitle("ML Studio")
+    window.resize(640, 200)
+    column = QVBoxLayout(window)
+    column.setContentsMargins(24, 24, 24, 24)
+    trouble = Trouble(theme)
+    trouble.show_error(error)
+    column.addWidget(trouble)
+    column.addStretch(1)
+    window.show()
+    app.exec()
+    return EXIT_WORLD
+
+
+if __name__ == "__main__":
+    sys.exit(main())
