@@ -24,7 +24,7 @@ class Example:
     seconds: float
     """How long it trains on two processor cores."""
     mb: float
-    """What a first build downloads, in megabytes."""
+    """What its packages take on the disk, in megabytes."""
     framework: str = "python"
     command: tuple[str, ...] = ("python", "train.py")
 
