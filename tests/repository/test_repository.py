@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "resources").glob("examples/*/*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "resources").glob("examples/*/*.md")]
+)
 
 
 def _project() -> dict[str, object]:
@@ -43,7 +45,9 @@ def test_every_dependency_is_imported_and_every_import_is_declared() -> None:
     by_module = packages_distributions()
     # Drivers for the user's data bases, optional readers and the like would be listed here; there are none.
     imported = {
-        canonicalize_name(name) for module in _imported_packages() for name in by_module.get(module, [module])[:1]
+        canonicalize_name(name)
+        for module in _imported_packages()
+        for name in by_module.get(module, [module])[:1]
     }
     # shiboken6 comes with PySide6 and belongs to it.
     assert imported - {"shiboken6"} == declared
@@ -51,7 +55,11 @@ def test_every_dependency_is_imported_and_every_import_is_declared() -> None:
 
 def test_the_picture_of_the_imports_is_current() -> None:
     done = subprocess.run(
-        [sys.executable, "docs/draw_imports.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "docs/draw_imports.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
