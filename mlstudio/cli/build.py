@@ -18,7 +18,7 @@ from mlstudio.cli.options import (
     pip_options,
 )
 from mlstudio.cli.run import interrupts, with_usable_engine
-from mlstudio.cli.session import Session, pass_session
+from mlstudio.cli.session import Session, session_of
 from mlstudio.cli.spec import Words, spec_from
 from mlstudio.cli.tables import Column, table
 from mlstudio.model.errors import BuildFailed
@@ -44,11 +44,7 @@ Examples:
 @click.option("--no-cache", is_flag=True, help="Build every layer again.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the build prints.")
 @json_option
-@pass_session
-@click.pass_context
 def command(
-    ctx: click.Context,
-    session: Session,
     target: str,
     index_url: str | None,
     extra_index_urls: tuple[str, ...],
@@ -62,6 +58,8 @@ def command(
     **said: Any,
 ) -> None:
     """Build the image, or show its Dockerfile and what building would do."""
+    ctx = click.get_current_context()
+    session = session_of(ctx)
     words = Words(target=target, args=ctx.meta["mlstudio.words"], **said)
     spec = spec_from(session.studio, words)
     pip = pip_from(

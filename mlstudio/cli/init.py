@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mlstudio.cli.options import WithWords, code_options, image_options, json_option
-from mlstudio.cli.session import Session, pass_session
+from mlstudio.cli.session import session_of
 from mlstudio.cli.spec import Words, find_target, spec_from
 from mlstudio.model.errors import RequestError
 from mlstudio.services.project import FILE_NAME, Project, project_text, write_project
@@ -26,15 +26,13 @@ Examples:
 @image_options
 @click.option("--force", is_flag=True, help="Write over the file that is there.")
 @json_option
-@pass_session
-@click.pass_context
-def command(
-    ctx: click.Context, session: Session, target: str, force: bool, parameters: tuple[str, ...], **said: Any
-) -> None:
+def command(target: str, force: bool, parameters: tuple[str, ...], **said: Any) -> None:
     """Write mlstudio.toml into the folder, from what is found in the code and from these options.
 
     `mlstudio run` reads it, and so does the window.
     """
+    ctx = click.get_current_context()
+    session = session_of(ctx)
     words = Words(target=target, args=ctx.meta["mlstudio.words"], **said)
     source = find_target(words).code
     if source.url:

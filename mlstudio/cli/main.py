@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -73,9 +72,10 @@ class Root(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=2)
-            if near:
-                error.message = f"There is no command “{args[0]}”. Did you mean {' or '.join(near)}?"
-            raise
+            if not near:
+                raise
+            hint = f"There is no command “{args[0]}”. Did you mean {' or '.join(near)}?"
+            raise click.UsageError(hint, ctx) from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["mlstudio.wants_json"] = "--json" in args[: args.index("--") if "--" in args else None]
@@ -200,4 +200,4 @@ def cli(ctx: click.Context, home: Path | None) -> None:
     if ctx.invoked_subcommand is None:
         from mlstudio.cli.window import open_window
 
-        sys.exit(open_window(session))
+        ctx.exit(open_window(session))

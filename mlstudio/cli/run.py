@@ -22,7 +22,7 @@ from mlstudio.cli.options import (
     pip_from,
     pip_options,
 )
-from mlstudio.cli.session import EXIT_CANCELLED, EXIT_RUN_FAILED, Session, pass_session
+from mlstudio.cli.session import EXIT_CANCELLED, EXIT_RUN_FAILED, Session, session_of
 from mlstudio.cli.spec import Words, secret_values, spec_from
 from mlstudio.model.errors import BuildFailed, Cancelled, EngineAway, StudioError
 from mlstudio.model.host import EngineKind, EngineStatus
@@ -77,11 +77,7 @@ Examples:
 @click.option("-d", "--detach", is_flag=True, help="Return as soon as it runs.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the build prints.")
 @json_option
-@pass_session
-@click.pass_context
 def command(
-    ctx: click.Context,
-    session: Session,
     target: str,
     tags: tuple[str, ...],
     gpus: str | None,
@@ -106,6 +102,8 @@ def command(
     Without options, the framework, the packages and the script are found in the code, or read from mlstudio.toml.
     What follows -- goes to the script. Its exit code becomes this command's. Ctrl+C stops the run.
     """
+    ctx = click.get_current_context()
+    session = session_of(ctx)
     names, values = secret_values(secrets)
     words = Words(
         target=target,

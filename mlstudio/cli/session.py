@@ -78,3 +78,10 @@ class Session:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def session_of(ctx: click.Context) -> Session:
+    """The session of a command that takes too many options for `pass_session`'s type."""
+    session = ctx.find_object(Session)
+    assert session is not None
+    return session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import click
@@ -12,9 +13,15 @@ from mlstudio.model.errors import WorldError
 
 
 @click.command("gui")
+@click.option(
+    "--example",
+    metavar="NAME",
+    help="Where nothing has been run yet, begin with this example, so that there is something to see.",
+)
+@click.option("--engine", metavar="NAME", help="On which engine the example runs.")
 @pass_session
 @click.pass_context
-def command(ctx: click.Context, session: Session) -> None:
+def command(ctx: click.Context, session: Session, example: str | None, engine: str | None) -> None:
     """Open the window; the same as no command at all.
 
     \b
@@ -22,6 +29,8 @@ def command(ctx: click.Context, session: Session) -> None:
       mlstudio gui
       mlstudio --home /data/experiments gui
     """
+    if example is not None and _has_screen():
+        start_example(session, example, engine=engine)
     ctx.exit(open_window(session))
 
 
@@ -41,7 +50,26 @@ def open_window(session: Session) -> int:
             why=str(error),
             try_this="sudo apt install libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libxcb-cursor0",
         ) from error
-    return main(["--home", str(session.home)] if session.home is not None else [])
+    session.close()  # The window has a studio of its own.
+    return main(["mlstudio"], session.home)
+
+
+def start_example(session: Session, name: str, *, engine: str | None) -> None:
+    """Run an example beside the window, unless the history holds a run already.
+
+    It is a process of its own, so that closing the window in the midst of the build ends nothing.
+    """
+    studio = session.studio
+    folder = studio.examples.get(name).path
+    if studio.runs.count(archived=True):
+        return
+    words = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-P", "-m", "mlstudio"]
+    words += ["--home", str(session.home)] if session.home is not None else []
+    words += ["run", str(folder), "--detach", *(["--engine", engine] if engine else [])]
+    with (studio.home / "example.log").open("wb") as output:
+        subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def _has_screen() -> bool:
