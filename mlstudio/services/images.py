@@ -117,6 +117,15 @@ class ImageService:
                 self._catalogue = load_catalogue()
             return self._catalogue
 
+    def status(self, name: str) -> EngineStatus:
+        """How an engine stands; a good answer may be five seconds old."""
+        check = self._engines.get(name).check
+        status = self._status.get(name, check)
+        if not status.usable:
+            self._status.forget()
+            status = self._status.get(name, check)
+        return status
+
     # -- planning -----------------------------------------------------------------------------------------------
 
     def plan(self, spec: RunSpec, *, pip: PipSettings | None = None) -> Plan:
@@ -340,7 +349,7 @@ class ImageService:
         return self._keep(builder, plan, watch, seconds=time.time() - began)
 
     def _ready(self, builder: Builder, plan: Plan) -> ImageRecord | None:
-        image = plan.image or self._finished(builder, builder.check(), plan.recipe)
+        image = plan.image or self._finished(builder, self.status(builder.name), plan.recipe)
         if image is None:
             return None
         known = self._history.image_for_recipe(plan.recipe.digest)
@@ -493,9 +502,8 @@ class ImageService:
         engine = self._engines.get(name)
         if not isinstance(engine, Builder):
             raise RequestError(f"The engine “{name}” builds no images.", field="engine")
-        status = self._status.get(name, engine.check)
+        status = self.status(name)
         if not status.usable:
-            self._status.forget()
             raise away(status)
         return engine
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from mlstudio.model.code import CodeSource, Travel
-from mlstudio.model.errors import BuildFailed, Cancelled, RequestError, StudioError
+from mlstudio.model.errors import BuildFailed, Cancelled, DefectError, RequestError, StudioError
 from mlstudio.model.image import BuildEvent, Diagnosis, ImageRecord, PipSettings
 from mlstudio.model.launch import CodeMount, LaunchSpec, SecretValue
 from mlstudio.model.run import Exit, ExitReason, Limits, RunSpec, RunState, RunSummary
@@ -146,23 +146,20 @@ class Launcher:
         except StudioError as error:
             if not isinstance(error, Cancelled) and wanted_no_more.now():
                 cancel = Cancelled("The launch was cancelled.")
-                self._put_down(run_id, cancel)
+                self._put_down(attempt, cancel)
                 raise cancel from error
-            self._put_down(run_id, error)
+            self._put_down(attempt, error)
             raise
-        except BaseException as error:
-            self._history.observe(
-                run_id,
-                state=RunState.FAILED,
-                ended=time.time(),
-                exit=Exit(
-                    reason=ExitReason.NOT_STARTED,
-                    message="ML Studio itself failed while launching: "
-                    f"{redact_text(str(error)) or type(error).__name__}.",
-                    try_this="Please report this with the details.",
-                ),
-                phase="",
+        except (KeyboardInterrupt, SystemExit):
+            self._put_down(attempt, Cancelled("The launch was cancelled."))
+            raise
+        except Exception as error:
+            words = redact_text(str(error)) or type(error).__name__
+            defect = DefectError(
+                f"ML Studio itself failed while launching: {words}.",
+                try_this="Please report this with the details.",
             )
+            self._put_down(attempt, defect)
             raise
 
     def again(self, run_id: str) -> RunSpec:
@@ -177,7 +174,7 @@ class Launcher:
         run_id = attempt.run_id
         secrets = find_secret_values(spec.secrets, given=secret_values)
         engine = self._engines.get(spec.engine)
-        status = engine.check()
+        status = self._images.status(spec.engine)
         if not status.usable:
             raise away(status)
         spec = self._settled(spec)
@@ -192,6 +189,7 @@ class Launcher:
         attempt.phase("starting")
         attempt.stop_if_unwanted()
         handle = engine.launch(self._launch_spec(run_id, spec, plan, record, secrets=secrets))
+        attempt.has_container = True
         self._history.set_handle(run_id, handle)
         self._recorder.ensure()
         return self._history.summary(run_id)
@@ -288,8 +286,11 @@ class Launcher:
             probe_config=config.to_json(),
         )
 
-    def _put_down(self, run_id: str, error: StudioError) -> None:
-        """Write how a launch ended that came to nothing."""
+    def _put_down(self, attempt: _Attempt, error: StudioError) -> None:
+        """Write how a launch ended that came to nothing. Once a container runs, that is the recorder's to say."""
+        run_id = attempt.run_id
+        if attempt.has_container:
+            return
         if isinstance(error, Cancelled):
             self._history.observe(
                 run_id,
@@ -356,6 +357,7 @@ class _Attempt:
     ) -> None:
         self.run_id = run_id
         self.wanted_no_more = wanted_no_more
+        self.has_container = False
         self._history = history
         self._on_event = on_event
         self._on_phase = on_phase
