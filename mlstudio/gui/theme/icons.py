@@ -63,7 +63,9 @@ class GlyphEngine(QIconEngine):
         self._colour = colour
 
     def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:
-        self._glyphs.draw(painter, self._name, QRectF(rect), self._colour(mode, state))
+        # A box wider than high has the glyph at its left: the rest is the gap before a button's words.
+        square = QRectF(rect.left(), rect.top(), min(rect.width(), rect.height()), rect.height())
+        self._glyphs.draw(painter, self._name, square, self._colour(mode, state))
 
     def pixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QPixmap:
         pixmap = QPixmap(size)

@@ -9,6 +9,7 @@ from PySide6.QtGui import QKeyEvent, QKeySequence, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QButtonGroup, QCheckBox, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from mlstudio.gui.theme.theme import Theme
+from mlstudio.gui.widgets.text import restyle
 
 
 class Button(QPushButton):
@@ -42,17 +43,27 @@ class Button(QPushButton):
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor if kind == "link" else Qt.CursorShape.ArrowCursor)
         self.setAutoDefault(False)
+        self._icon_name = icon
         if icon:
             self.set_icon(icon)
         self._tell(tooltip, shortcut)
 
+    def set_kind(self, kind: str) -> None:
+        if kind != self._kind:
+            self._kind = kind
+            self.setProperty("kind", kind)
+            restyle(self)
+            if self._icon_name:
+                self.set_icon(self._icon_name)
+
     def set_icon(self, icon: str) -> None:
+        self._icon_name = icon
         colour = {"primary": "accent.on_fill", "ghost": "text.secondary", "link": "accent.text"}.get(
             self._kind, "text.primary"
         )
         self.setIcon(self._theme.icon(icon, colour, checked="accent.text"))
         side = self._theme.length("icon.button")
-        self.setIconSize(QSize(side, side))
+        self.setIconSize(QSize(side + 3 if self.text() else side, side))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
@@ -126,7 +137,7 @@ class Chip(QPushButton):
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         if icon:
             self.setIcon(theme.icon(icon, icon_colour))
-            self.setIconSize(QSize(12, 12))
+            self.setIconSize(QSize(14 if text else 12, 12))
 
 
 class Segmented(QWidget):

@@ -14,11 +14,13 @@ from PySide6.QtGui import (
     QPaintEvent,
     QResizeEvent,
     QSyntaxHighlighter,
+    QTextBlockFormat,
     QTextCharFormat,
+    QTextCursor,
     QTextDocument,
     QTextOption,
 )
-from PySide6.QtWidgets import QFrame, QPlainTextEdit, QToolTip, QWidget
+from PySide6.QtWidgets import QFrame, QTextEdit, QToolTip, QWidget
 
 from mlstudio.gui.theme.theme import Theme
 
@@ -56,6 +58,10 @@ _RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "diff": (),
     "text": (),
 }
+
+
+LINE_HEIGHT = 20
+MARGIN = 6
 
 
 class Highlighter(QSyntaxHighlighter):
@@ -107,7 +113,7 @@ class _Gutter(QWidget):
         self._view.paint_gutter(self, event.rect())
 
 
-class CodeView(QPlainTextEdit):
+class CodeView(QTextEdit):
     """Read-only code with line numbers, lines 20 px apart.
 
     `set_notes` puts words at the right end of lines (``{line: (text, tone)}``, lines from 0), `set_explanations` shows a
@@ -139,17 +145,19 @@ class CodeView(QPlainTextEdit):
                 Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
             )
         self.setFont(theme.mono())
-        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.setLineWrapMode(QTextEdit.LineWrapMode.NoWrap)
         self.setWordWrapMode(QTextOption.WrapMode.NoWrap)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setTabChangesFocus(True)
-        self.document().setDocumentMargin(6)
+        self.document().setDocumentMargin(MARGIN)
         self.highlighter = Highlighter(self.document(), theme, language=language)
         self._gutter = _Gutter(self)
         self._gutter.setVisible(numbers)
-        self.updateRequest.connect(self._on_update_request)
-        self.blockCountChanged.connect(self._on_block_count_changed)
-        self._on_block_count_changed()
+        self.setAcceptRichText(False)
+        self.verticalScrollBar().valueChanged.connect(self._gutter.update)
+        self.document().contentsChanged.connect(self._on_contents_changed)
+        self._blocks = -1
+        self._on_contents_changed()
 
     def set_code(self, text: str) -> None:
         """Show `text`; does nothing if it is shown already, and keeps the place when it changed."""
@@ -157,6 +165,11 @@ class CodeView(QPlainTextEdit):
             return
         place = self.verticalScrollBar().value()
         self.setPlainText(text)
+        shape = QTextBlockFormat()
+        shape.setLineHeight(LINE_HEIGHT, QTextBlockFormat.LineHeightTypes.FixedHeight.value)
+        cursor = QTextCursor(self.document())
+        cursor.select(QTextCursor.SelectionType.Document)
+        cursor.mergeBlockFormat(shape)
         self.verticalScrollBar().setValue(place)
 
     def set_notes(self, notes: Mapping[int, tuple[str, str]]) -> None:
@@ -172,13 +185,12 @@ class CodeView(QPlainTextEdit):
 
     def content_height(self) -> int:
         """Height in pixels that shows every line without scrolling."""
-        line = QFontMetrics(self.font()).lineSpacing()
-        return line * max(1, self.blockCount()) + 14
+        return LINE_HEIGHT * max(1, self.document().blockCount()) + 2 * MARGIN + 2
 
     def gutter_width(self) -> int:
         if not self._numbers:
             return 0
-        digits = max(2, len(str(self.blockCount())))
+        digits = max(2, len(str(self.document().blockCount())))
         return QFontMetrics(self.font()).horizontalAdvance("0") * digits + 22
 
     def paint_gutter(self, gutter: QWidget, rect: QRect) -> None:
@@ -248,24 +260,23 @@ class CodeView(QPlainTextEdit):
     def _visible_lines(self) -> list[tuple[int, int, int]]:
         """(line number, top, height) of every line in view."""
         lines: list[tuple[int, int, int]] = []
-        block = self.firstVisibleBlock()
-        offset = self.contentOffset()
+        layout = self.document().documentLayout()
+        offset = self.verticalScrollBar().value()
         bottom = self.viewport().height()
+        block = self.cursorForPosition(QPoint(0, 0)).block()
         while block.isValid():
-            box = self.blockBoundingGeometry(block).translated(offset)
+            box = layout.blockBoundingRect(block).translated(0, -offset)
             if box.top() > bottom:
                 break
-            lines.append((block.blockNumber(), round(box.top()), round(box.height())))
+            # Qt puts what a fixed line height adds above the text; half of it belongs below.
+            lines.append((block.blockNumber(), round(box.top()) + 2, LINE_HEIGHT))
             block = block.next()
         return lines
 
-    def _on_update_request(self, rect: QRect, dy: int) -> None:
-        if dy:
-            self._gutter.scroll(0, dy)
-        else:
-            self._gutter.update(0, rect.y(), self._gutter.width(), rect.height())
-
-    def _on_block_count_changed(self) -> None:
-        self.setViewportMargins(self.gutter_width(), 0, 0, 0)
-        inner = self.contentsRect()
-        self._gutter.setGeometry(QRect(inner.left(), inner.top(), self.gutter_width(), inner.height()))
+    def _on_contents_changed(self) -> None:
+        if self.document().blockCount() != self._blocks:
+            self._blocks = self.document().blockCount()
+            self.setViewportMargins(self.gutter_width(), 0, 0, 0)
+            inner = self.contentsRect()
+            self._gutter.setGeometry(QRect(inner.left(), inner.top(), self.gutter_width(), inner.height()))
+        self._gutter.update()

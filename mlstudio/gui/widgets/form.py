@@ -66,6 +66,7 @@ class FormRow(QWidget):
 
     def __init__(self, label: str, field: QWidget | QLayout, theme: Theme, *, hint: str = "") -> None:
         super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         self._theme = theme
         self._field = field if isinstance(field, QWidget) else None
         outer = QHBoxLayout(self)
@@ -80,7 +81,8 @@ class FormRow(QWidget):
         right.setContentsMargins(0, 0, 0, 0)
         right.setSpacing(4)
         if isinstance(field, QWidget):
-            right.addWidget(field)
+            keeps_size = field.sizePolicy().horizontalPolicy() == QSizePolicy.Policy.Fixed
+            right.addWidget(field, 0, Qt.AlignmentFlag.AlignLeft if keeps_size else Qt.AlignmentFlag(0))
             self.label.setBuddy(field)
         else:
             right.addLayout(field)

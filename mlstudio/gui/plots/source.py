@@ -1,0 +1,202 @@
+"""What is read for plots: series kept in memory and continued by their tails, turned into arrays ready to draw.
+
+Everything here runs on the bridge's one reader thread (`CurveSource` is not locked). What leaves it is immutable.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlstudio.gui.plots.smoothing import Floats, smooth, thin
+from mlstudio.model.errors import NotFound
+
+if TYPE_CHECKING:
+    from mlstudio.store import History
+
+WHOLE_LIMIT = 60_000
+"""Series with more points are read thinned instead of whole."""
+THINNED_POINTS = 4800
+KEPT_POINTS = 6_000_000
+
+
+class Axis(StrEnum):
+    """What x is."""
+
+    STEP = "step"
+    EPOCH = "epoch"
+    """The run's own ``epoch`` series at that step; the step itself where it has none."""
+    WALL = "wall"
+    RELATIVE = "relative"
+
+
+@dataclass(frozen=True, slots=True)
+class CurveRequest:
+    """One curve to draw."""
+
+    run_id: str
+    name: str
+    kind: str = "metric"
+    count: int = 0
+    """Points there are, as the run table knows it."""
+    origin: float = 0.0
+    """Zero of the relative axis (UTC seconds)."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.run_id}/{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CurveStyle:
+    """How every curve of a plot is prepared."""
+
+    axis: Axis = Axis.STEP
+    smoothing: float = 0.0
+    log: bool = False
+    points: int = 2400
+    """About how many points are worth drawing: twice the pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurveData:
+    """A curve ready to draw. On a log axis the y's are log10; the raw ones are None where nothing was smoothed."""
+
+    key: str
+    x: Floats
+    y: Floats
+    raw_x: Floats | None
+    raw_y: Floats | None
+    count: int
+    last: float | None
+    """The newest value as it was logged (not smoothed, not log10)."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    steps: NDArray[np.int64]
+    times: Floats
+    values: Floats
+    count: int
+    is_whole: bool
+
+
+class CurveSource:
+    """Keeps what was read, up to `KEPT_POINTS` points; the least lately used goes first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._shaped: dict[str, tuple[int, CurveStyle, CurveData]] = {}
+
+    def prepare(
+        self, history: History, requests: Iterable[CurveRequest], style: CurveStyle
+    ) -> tuple[CurveData, ...]:
+        """Curves for `requests` in their order; those without points are left out."""
+        found: list[CurveData] = []
+        for request in requests:
+            kept = self._read(history, request)
+            if kept is not None and kept.values.size:
+                done = self._shaped.get(request.key)
+                if done is None or done[0] != kept.count or done[1] != style:
+                    done = (kept.count, style, self._shape(history, request, kept, style))
+                    self._shaped[request.key] = done
+                found.append(done[2])
+        self._forget()
+        return tuple(found)
+
+    def forget(self, run_id: str) -> None:
+        """Drop what was kept of a removed run."""
+        for key in [key for key in self._kept if key.startswith(f"{run_id}/")]:
+            del self._kept[key]
+            self._shaped.pop(key, None)
+
+    def _read(self, history: History, request: CurveRequest) -> _Kept | None:
+        kept = self._kept.get(request.key)
+        try:
+            if kept is not None and kept.count >= request.count > 0:
+                pass
+            elif request.count > WHOLE_LIMIT:
+                series = history.thinned(
+                    request.run_id, request.name, kind=request.kind, max_points=THINNED_POINTS
+                )
+                kept = _Kept(series.steps, series.times, series.values, request.count, is_whole=False)
+            elif kept is None or not kept.is_whole:
+                series = history.series(request.run_id, request.name, kind=request.kind)
+                kept = _Kept(
+                    series.steps, series.times, series.values, int(series.values.size), is_whole=True
+                )
+            else:
+                tail = history.series(request.run_id, request.name, kind=request.kind, start=kept.count)
+                if tail.values.size:
+                    kept = _Kept(
+                        np.concatenate((kept.steps, tail.steps)),
+                        np.concatenate((kept.times, tail.times)),
+                        np.concatenate((kept.values, tail.values)),
+                        kept.count + int(tail.values.size),
+                        is_whole=True,
+                    )
+        except NotFound:
+            return None
+        self._kept[request.key] = kept
+        self._kept.move_to_end(request.key)
+        return kept
+
+    def _shape(self, history: History, request: CurveRequest, kept: _Kept, style: CurveStyle) -> CurveData:
+        x = self._places(history, request, kept, style.axis)
+        values = kept.values
+        order_matters = x.size > 1 and bool(np.any(np.diff(x) < 0))
+        if order_matters:
+            order = np.argsort(x, kind="stable")
+            x, values = x[order], values[order]
+        weight = style.smoothing
+        if not kept.is_whole and kept.count > values.size and weight > 0:
+            # A point of a thinned series stands for many: the same reach in steps needs less weight.
+            weight = weight ** (kept.count / values.size)
+        smoothed = smooth(values, weight)
+        raw_x: Floats | None = None
+        raw_y: Floats | None = None
+        if weight > 0.01:
+            raw_x, raw_y = thin(x, _scaled(values, style.log), style.points)
+        y_x, y = thin(x, _scaled(smoothed, style.log), style.points)
+        return CurveData(
+            key=request.key,
+            x=y_x,
+            y=y,
+            raw_x=raw_x,
+            raw_y=raw_y,
+            count=kept.count,
+            last=float(values[-1]) if values.size else None,
+        )
+
+    def _places(self, history: History, request: CurveRequest, kept: _Kept, axis: Axis) -> Floats:
+        if axis is Axis.WALL:
+            return kept.times
+        if axis is Axis.RELATIVE:
+            origin = request.origin or (float(kept.times[0]) if kept.times.size else 0.0)
+            return kept.times - origin
+        steps = kept.steps.astype(np.float64)
+        if axis is Axis.EPOCH and request.name != "epoch":
+            epochs = self._read(history, CurveRequest(request.run_id, "epoch"))
+            if epochs is not None and epochs.values.size:
+                return np.asarray(np.interp(steps, epochs.steps.astype(np.float64), epochs.values))
+        return steps
+
+    def _forget(self) -> None:
+        total = sum(kept.values.size for kept in self._kept.values())
+        while total > KEPT_POINTS and len(self._kept) > 1:
+            key, oldest = self._kept.popitem(last=False)
+            self._shaped.pop(key, None)
+            total -= oldest.values.size
+
+
+def _scaled(values: Floats, log: bool) -> Floats:
+    if not log:
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(values > 0, np.log10(np.where(values > 0, values, 1.0)), np.nan)
