@@ -1,0 +1,261 @@
+"""The wire: numbered frames between ordinary output lines on one byte stream. See docs/wire.md.
+
+A frame is one line::
+
+    0x1E "MLS1 " <seq> " " <crc32 of the payload, 8 hex digits> " " <payload> "\\n"
+
+with the payload as compact ASCII JSON, or ``z`` and the base64 of its zlib compression where that is shorter. A frame
+always begins at the start of a line; where it interrupts a line, its writer put a newline in between and says
+``"open": true``, and the reader takes that newline out again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from array import array
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple  # noqa: UP035 — Python 3.8
+
+MAGIC = b"\x1eMLS1 "
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+"""A longer line is no frame; also the most that a frame may hold when unpacked."""
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+FRAMES_PER_SEGMENT = 1024
+"""Frames in one file of the spool."""
+
+_HEAD = re.compile(rb"\x1eMLS1 ([0-9]{1,15}) ([0-9a-f]{8}) ")
+_PACK_FROM = 200
+
+Body = Dict[str, Any]  # noqa: UP006
+
+
+class WireError(ValueError):
+    """The stream cannot be a probe's: too much output without a frame."""
+
+
+class Frame(NamedTuple):
+    """One frame with the output that stood before it.
+
+    `spans` cover `log` as ``(is_error_stream, byte count, time)``; `intact` says whether `log` is exactly as long as
+    the writer said: if not, output was lost (a rotated log) and the spool has it.
+    """
+
+    seq: int
+    body: Body
+    log: bytes
+    spans: Tuple[Tuple[bool, int, float], ...]  # noqa: UP006
+    intact: bool
+
+
+class Columns(NamedTuple):
+    """New points of one series; the arrays are equally long (``q``, ``d``, ``d``)."""
+
+    name: str
+    kind: str
+    unit: str
+    steps: "array[int]"
+    times: "array[float]"
+    values: "array[float]"
+
+
+def encode_frame(seq: int, body: Body) -> bytes:
+    """The frame's whole line, newline included. `body` is JSON; NaN is not allowed in it (points go as columns)."""
+    payload = json.dumps(body, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+    if len(payload) >= _PACK_FROM:
+        packed = b"z" + base64.b64encode(zlib.compress(payload, 1))
+        if len(packed) < len(payload):
+            payload = packed
+    return b"%s%d %08x %s\n" % (MAGIC, seq, zlib.crc32(payload), payload)
+
+
+def parse_frame(line: bytes) -> Optional[Tuple[int, Body]]:  # noqa: UP006, UP045
+    """The number and body of a frame's line (without its newline); None for anything else, however close."""
+    if len(line) > MAX_FRAME_BYTES:
+        return None
+    head = _HEAD.match(line)
+    if head is None:
+        return None
+    payload = line[head.end() :]
+    if zlib.crc32(payload) != int(head.group(2), 16):
+        return None
+    try:
+        if payload[:1] == b"z":
+            payload = _unpacked(base64.b64decode(payload[1:], validate=True))
+        body = json.loads(payload)
+    except (ValueError, binascii.Error, zlib.error, RecursionError):
+        return None
+    if not isinstance(body, dict):
+        return None
+    return int(head.group(1)), body
+
+
+class Decoder:
+    """Takes the stream apart, however it is cut into pieces. Hostile bytes never raise anything but WireError."""
+
+    def __init__(self) -> None:
+        self._log = bytearray()
+        self._line = bytearray()  # an unfinished line that may become a frame
+
+    @property
+    def pending(self) -> bytes:
+        """Output after the last frame."""
+        return bytes(self._log + self._line)
+
+    def feed(self, data: bytes) -> List[Frame]:  # noqa: UP006
+        """The frames that `data` completes. Raises WireError when over 64 MiB wait for one."""
+        frames: List[Frame] = []  # noqa: UP006
+        if self._line:
+            data = bytes(self._line) + data
+            self._line.clear()
+        position = 0
+        while position < len(data):
+            begin = data.find(b"\x1e", position)
+            if begin < 0:
+                self._log += data[position:]
+                break
+            self._log += data[position:begin]
+            if self._log and self._log[-1:] != b"\n":
+                self._log += b"\x1e"
+                position = begin + 1
+                continue
+            end = data.find(b"\n", begin)
+            if end < 0:
+                rest = data[begin:]
+                if len(rest) > MAX_FRAME_BYTES or not (MAGIC.startswith(rest[:6]) or rest.startswith(MAGIC)):
+                    self._log += rest
+                else:
+                    self._line += rest
+                break
+            parsed = parse_frame(data[begin:end])
+            if parsed is None:
+                self._log += data[begin : end + 1]
+            else:
+                frames.append(self._frame(*parsed))
+            position = end + 1
+        if len(self._log) > MAX_PENDING_BYTES:
+            raise WireError("64 MiB of output without a frame")
+        return frames
+
+    def _frame(self, seq: int, body: Body) -> Frame:
+        log = bytes(self._log)
+        self._log.clear()
+        return _frame(seq, body, log, interrupted=True)
+
+
+def decode_spool(data: bytes) -> Iterator[Frame]:
+    """The frames of a spool file, with their output. A line that is damaged or cut off is passed over."""
+    for line in data.split(b"\n"):
+        parsed = parse_frame(line)
+        if parsed is None:
+            continue
+        seq, body = parsed
+        part = body.get("log")
+        log = b""
+        if isinstance(part, dict) and isinstance(part.get("data"), str):
+            text = part["data"]
+            try:
+                log = _unpacked(base64.b64decode(text[1:])) if text[:1] == "z" else base64.b64decode(text[1:])
+            except (ValueError, binascii.Error, zlib.error):
+                continue
+        yield _frame(seq, body, log, interrupted=False)
+
+
+def spool_data(log: bytes) -> str:
+    """Output as it stands in the spool: ``r`` or ``z`` and base64."""
+    packed = zlib.compress(log, 1) if len(log) >= _PACK_FROM else log
+    if len(packed) < len(log):
+        return "z" + base64.b64encode(packed).decode("ascii")
+    return "r" + base64.b64encode(log).decode("ascii")
+
+
+def encode_points(
+    name: str, kind: str, steps: "array[int]", times: "array[float]", values: "array[float]", unit: str = ""
+) -> Body:
+    """One series' new points as they stand in a frame's ``series``."""
+    entry: Body = {
+        "name": name,
+        "kind": kind,
+        "n": len(steps),
+        "step": base64.b64encode(_little(steps)).decode("ascii"),
+        "time": base64.b64encode(_little(times)).decode("ascii"),
+        "value": base64.b64encode(_little(values)).decode("ascii"),
+    }
+    if unit:
+        entry["unit"] = unit
+    return entry
+
+
+def decode_points(body: Body) -> List[Columns]:  # noqa: UP006
+    """The series of a frame. An entry that is malformed is left out."""
+    found: List[Columns] = []  # noqa: UP006
+    entries = body.get("series")
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            continue
+        kind, unit = entry.get("kind", "metric"), entry.get("unit", "")
+        if kind not in ("metric", "system") or not isinstance(unit, str):
+            continue
+        try:
+            steps = _column("q", entry.get("step"))
+            times = _column("d", entry.get("time"))
+            values = _column("d", entry.get("value"))
+        except (ValueError, TypeError, binascii.Error):
+            continue
+        if len(steps) == len(times) == len(values) == entry.get("n"):
+            found.append(Columns(entry["name"], kind, unit, steps, times, values))
+    return found
+
+
+def _frame(seq: int, body: Body, log: bytes, *, interrupted: bool) -> Frame:
+    part = body.get("log")
+    part = part if isinstance(part, dict) else {}
+    if interrupted and part.get("open") is True and log.endswith(b"\n"):
+        log = log[:-1]
+    intact = part.get("n", 0) == len(log)
+    return Frame(seq, body, log, _spans(part.get("spans"), body.get("t"), len(log), intact=intact), intact)
+
+
+def _spans(raw: Any, time: Any, size: int, *, intact: bool) -> Tuple[Tuple[bool, int, float], ...]:  # noqa: UP006
+    """Spans that cover exactly `size` bytes; if the writer's do not, one span for all of it."""
+    spans: List[Tuple[bool, int, float]] = []  # noqa: UP006
+    if intact and isinstance(raw, list):
+        try:
+            spans = [(bool(kind), int(count), float(when)) for kind, count, when in raw]
+        except (ValueError, TypeError, OverflowError):
+            spans = []
+        if all(count > 0 for _, count, _ in spans) and sum(count for _, count, _ in spans) == size:
+            return tuple(spans)
+    when = float(time) if isinstance(time, (int, float)) and abs(time) < 1e15 else 0.0
+    return ((False, size, when),) if size else ()
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """zlib undone, with a limit: a small frame cannot unpack into all of the memory."""
+    worker = zlib.decompressobj()
+    data = worker.decompress(packed, MAX_FRAME_BYTES)
+    if worker.unconsumed_tail or not worker.eof:
+        raise ValueError("too large or cut off")
+    return data
+
+
+def _little(values: "array[Any]") -> bytes:
+    if _SWAP:
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()
+
+
+def _column(code: str, text: Any) -> "array[Any]":
+    if not isinstance(text, str):
+        raise ValueError("not a column")
+    values = array(code)
+    values.frombytes(base64.b64decode(text, validate=True))
+    if _SWAP:
+        values.byteswap()
+    return values
+
+
+_SWAP = array("H", [1]).tobytes() == b"\x00\x01"
