@@ -59,7 +59,7 @@ class Rail(Pane):
         self._upper = QVBoxLayout()
         self._lower = QVBoxLayout()
         for part in (self._upper, self._lower):
-            part.setContentsMargins(0, 0, 0, 0)
+            part.setContentsMargins(0, 6, 0, 6)
             part.setSpacing(0)
         self.column.addLayout(self._upper)
         self.column.addStretch(1)

@@ -291,12 +291,29 @@ class CurvePlot(QWidget):
 
     def x_ticks(self) -> list[Tick]:
         low, high = self.view_range()[0]
-        per = 78 if self.x_scale in (Scale.CLOCK, Scale.SPAN) else 62
-        return ticks_between(low, high, self.x_scale, most=max(2, min(7, self._view.width() // per)))
+        width = self._view.width()
+        metrics = QFontMetrics(self.theme.font("micro"))
+        for most in range(7, 1, -1):
+            ticks = ticks_between(low, high, self.x_scale, most=most)
+            used = sum(metrics.horizontalAdvance(tick.text) + 18 for tick in ticks)
+            if used <= width + 18:
+                return ticks
+        return ticks_between(low, high, self.x_scale, most=1)
 
     def y_ticks(self) -> list[Tick]:
         low, high = self.view_range()[1]
-        return ticks_between(low, high, self.y_scale, most=max(2, min(6, self._view.height() // 26)))
+        factor = 10.0 ** self._y_power()
+        most = max(2, min(6, self._view.height() // 26))
+        ticks = ticks_between(low / factor, high / factor, self.y_scale, most=most)
+        return [Tick(tick.place * factor, tick.text) for tick in ticks] if factor != 1 else ticks
+
+    def _y_power(self) -> int:
+        """The power of ten that is taken out of the labels ("× 1e-4"), so that they stay short; 0 for none."""
+        if self.y_scale is not Scale.NUMBER:
+            return 0
+        size = max(abs(value) for value in self.view_range()[1])
+        power = math.floor(math.log10(size)) if size > 0 and math.isfinite(size) else 0
+        return power if power <= -3 or power >= 13 else 0
 
     # Qt
 
@@ -379,12 +396,14 @@ class CurvePlot(QWidget):
         painter.setFont(bold)
         painter.setPen(theme.colour("text.primary"))
         painter.drawText(line, middle, title)
-        if self._detail:
+        power = self._y_power()
+        detail = f"{self._detail} × 1e{power}".strip().replace("-", "\u2212") if power else self._detail
+        if detail:
             used = metrics.horizontalAdvance(title) + 5
             painter.setFont(theme.font("small"))
             painter.setPen(theme.colour("text.tertiary"))
             words = QFontMetrics(theme.font("small")).elidedText(
-                self._detail, Qt.TextElideMode.ElideRight, max(0, room - used)
+                detail, Qt.TextElideMode.ElideRight, max(0, room - used)
             )
             painter.drawText(line.adjusted(used, 0, 0, 0), middle, words)
 

@@ -98,6 +98,7 @@ class Readout(QWidget):
         right = self.width() - 12
         lefts = [right - COLUMN * (len(places) - index) for index in range(len(places))]
         bold = theme.font("small", weight="medium")
+        short = _short_names(self._columns)
         painter.setFont(bold)
         painter.setPen(theme.colour("text.primary"))
         title_rect = head.adjusted(12, 0, 0, 0)
@@ -116,9 +117,7 @@ class Readout(QWidget):
             on = place == self._sorted_by
             painter.setFont(bold if on else small)
             painter.setPen(theme.colour("text.primary" if on else "text.secondary"))
-            name = QFontMetrics(bold).elidedText(
-                _short(self._columns[place]), Qt.TextElideMode.ElideMiddle, COLUMN - 8
-            )
+            name = QFontMetrics(bold).elidedText(short[place], Qt.TextElideMode.ElideMiddle, COLUMN - 8)
             painter.drawText(QRect(left, 0, COLUMN, 28), _RIGHT, name)
         self._paint_rows(painter, places, lefts)
 
@@ -149,6 +148,10 @@ class Readout(QWidget):
             top += height
 
 
-def _short(name: str) -> str:
-    """``val/loss`` → ``val loss``: a slash costs room and says nothing here."""
-    return name.replace("/", " ")
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Names without their prefix where that says enough: ``train/grad_norm`` → ``grad_norm``."""
+    last = [name.rpartition("/")[2] for name in names]
+    return [
+        short if last.count(short) == 1 else name.replace("/", " ")
+        for name, short in zip(names, last, strict=True)
+    ]

@@ -47,6 +47,8 @@ class CurveRequest:
     """Points there are, as the run table knows it."""
     origin: float = 0.0
     """Zero of the relative axis (UTC seconds)."""
+    factor: float = 1.0
+    """What values are divided by, to be shown in another unit."""
 
     @property
     def key(self) -> str:
@@ -149,7 +151,7 @@ class CurveSource:
 
     def _shape(self, history: History, request: CurveRequest, kept: _Kept, style: CurveStyle) -> CurveData:
         x = self._places(history, request, kept, style.axis)
-        values = kept.values
+        values = kept.values if request.factor == 1.0 else kept.values / request.factor
         order_matters = x.size > 1 and bool(np.any(np.diff(x) < 0))
         if order_matters:
             order = np.argsort(x, kind="stable")
@@ -171,7 +173,7 @@ class CurveSource:
             raw_x=raw_x,
             raw_y=raw_y,
             count=kept.count,
-            last=float(values[-1]) if values.size else None,
+            last=float(kept.values[-1]) if values.size else None,
         )
 
     def _places(self, history: History, request: CurveRequest, kept: _Kept, axis: Axis) -> Floats:

@@ -65,6 +65,10 @@ QPushButton[kind="link"]:hover { text-decoration: underline; }
 QPushButton[kind="link"]:disabled { color: ${text_disabled}; }
 QPushButton[kind="link"]:focus { border: 2px solid ${focus_ring}; padding: 0 2px; min-height: 20px; }
 
+QPushButton[kind="fold"] { background: transparent; color: ${text_primary}; border: 2px solid transparent; border-radius: 4px;
+  padding: 0 4px 0 0; min-height: 20px; text-align: left; }
+QPushButton[kind="fold"]:focus { border: 2px solid ${focus_ring}; }
+
 QPushButton[small="true"] { padding: 0 9px; min-height: 22px; }
 QPushButton[small="true"]:focus { padding: 0 8px; min-height: 20px; }
 QPushButton[large="true"] { padding: 0 15px; min-height: 30px; }

@@ -11,6 +11,13 @@ from PySide6.QtWidgets import QButtonGroup, QCheckBox, QHBoxLayout, QPushButton,
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.text import restyle
 
+_ICON_COLOURS = {
+    "primary": "accent.on_fill",
+    "ghost": "text.secondary",
+    "fold": "text.secondary",
+    "link": "accent.text",
+}
+
 
 class Button(QPushButton):
     """A button 28 px high. `kind`: ``primary`` (one a page), ``secondary``, ``ghost`` (in bars) or ``link``.
@@ -58,9 +65,7 @@ class Button(QPushButton):
 
     def set_icon(self, icon: str) -> None:
         self._icon_name = icon
-        colour = {"primary": "accent.on_fill", "ghost": "text.secondary", "link": "accent.text"}.get(
-            self._kind, "text.primary"
-        )
+        colour = _ICON_COLOURS.get(self._kind, "text.primary")
         self.setIcon(self._theme.icon(icon, colour, checked="accent.text"))
         side = self._theme.length("icon.button")
         self.setIconSize(QSize(side + 3 if self.text() else side, side))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mlstudio.gui.figures import NONE, duration_text, moment_text, number_text, when_text
-from mlstudio.model.run import MetricSummary, RunState, RunSummary
+from mlstudio.model.run import Exit, ExitReason, MetricSummary, RunState, RunSummary
 
 
 class Kind(StrEnum):
@@ -45,13 +45,13 @@ class Column:
 
 FIRST = (
     Column(Kind.DOT, "", 30),
-    Column(Kind.NAME, "Name", 168, order="name"),
-    Column(Kind.STATE, "State", 104, order="state"),
-    Column(Kind.PROGRESS, "Progress, ended", 148),
+    Column(Kind.NAME, "Name", 156, order="name"),
+    Column(Kind.STATE, "State", 112, order="state"),
+    Column(Kind.PROGRESS, "Progress, ended", 134),
 )
 LAST = (
-    Column(Kind.HOST, "Host · GPU", 138, order="host"),
-    Column(Kind.DURATION, "Duration", 82, order="duration", is_number=True),
+    Column(Kind.HOST, "Host · GPU", 120, order="host"),
+    Column(Kind.DURATION, "Duration", 80, order="duration", is_number=True),
     Column(Kind.STARTED, "Started", 92, order="started"),
 )
 TAGS = Column(Kind.TAGS, "Tags", 110)
@@ -69,7 +69,7 @@ def less_is_better(metric: str) -> bool:
 
 def metric_column(name: str, *, best: bool = False) -> Column:
     title = f"{name} best" if best else name
-    width = min(150, max(84, 20 + 7 * len(title)))
+    width = min(150, max(80, 20 + 7 * len(title)))
     return Column(Kind.METRIC, title, width, order=f"metric:{name}", of=name, best=best, is_number=True)
 
 
@@ -162,9 +162,7 @@ def progress_words(run: RunSummary, now: float) -> tuple[str, str]:
         case RunState.LOST:
             return (run.exit.message if run.exit else run.phase) or "No contact", "status.warning"
         case RunState.FAILED:
-            if run.exit is None:
-                return "Failed", "status.error"
-            return run.exit.message or f"Exit code {run.exit.code}", "status.error"
+            return _failure_words(run.exit), "status.error"
 
 
 def host_words(run: RunSummary) -> tuple[str, str]:
@@ -199,6 +197,23 @@ def tooltip_of(run: RunSummary, column: Column, now: float) -> str:
             )
         case _:
             return ""
+
+
+def _failure_words(how: Exit | None) -> str:
+    """Why a run failed, in the few words that a cell holds; the tooltip has the sentence."""
+    if how is None:
+        return "Failed"
+    match how.reason:
+        case ExitReason.OUT_OF_MEMORY:
+            return "Out of memory"
+        case ExitReason.BUILD_FAILED:
+            return "Build failed"
+        case ExitReason.NOT_STARTED:
+            return "Could not start"
+        case ExitReason.SIGNAL:
+            return f"Killed by signal {how.signal}" if how.signal else "Killed by a signal"
+        case _:
+            return how.message or f"Exit code {how.code}"
 
 
 def _weight(name: str) -> tuple[int, str]:

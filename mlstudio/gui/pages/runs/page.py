@@ -104,6 +104,7 @@ class RunsPage(QWidget):
     def page_shown(self) -> None:
         self._clock.start()
         self.table.refresh()
+        self.view.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def page_hidden(self) -> None:
         self._clock.stop()
@@ -218,7 +219,7 @@ class RunsPage(QWidget):
         self.plots.row_hovered.connect(self._on_readout_hovered)
         self._split.addWidget(self.plots)
         width = max(900, self.width())
-        self._split.setSizes([round(width * 0.62), round(width * 0.38)])
+        self._split.setSizes([round(width * 0.65), round(width * 0.35)])
         self._split.setStretchFactor(0, 3)
         self._split.setStretchFactor(1, 2)
         self.plots.set_runs(self.drawn())

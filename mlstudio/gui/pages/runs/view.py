@@ -42,6 +42,7 @@ from mlstudio.model.run import RunState, RunSummary
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 PAD = 8
+_GIVES_WAY = (Kind.TAGS, Kind.STARTED, Kind.HOST)
 
 
 class RunDelegate(QStyledItemDelegate):
@@ -291,20 +292,21 @@ class RunView(QTableView):
             self.selectRow(row)
 
     def fit_columns(self) -> None:
-        """Give columns their widths and the name what is left."""
+        """Give columns their widths and the name what is left; what least needs to be seen goes where room lacks."""
         columns = self.table.columns
         header = self.horizontalHeader()
-        fixed = 0
-        name = -1
+        room = self.viewport().width()
+        needed = sum(column.width for column in columns)
+        gone: set[int] = set()
+        for kind in _GIVES_WAY:
+            for place in range(len(columns) - 1, -1, -1):
+                if needed > room and columns[place].kind is kind:
+                    gone.add(place)
+                    needed -= columns[place].width
         for place, column in enumerate(columns):
-            if column.kind is Kind.NAME:
-                name = place
-                continue
-            header.resizeSection(place, column.width)
-            fixed += column.width
-        if name >= 0:
-            room = self.viewport().width() - fixed
-            header.resizeSection(name, max(columns[name].width, room))
+            header.setSectionHidden(place, place in gone)
+            spare = max(0, room - needed) if column.kind is Kind.NAME else 0
+            header.resizeSection(place, column.width + spare)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -1,0 +1,1 @@
+"""The page of one run: its curves and system readings, its log, its environment, its code."""
