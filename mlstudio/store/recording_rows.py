@@ -1,0 +1,402 @@
+"""Writing what the recorder saw: one batch of a run, exactly once, as few statements as can be.
+
+This is the hot path of a live run, hence plain prepared statements on the driver's cursor.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlstudio.model.record import Batch, Cursor, Points
+from mlstudio.store.columns import Columns, join, pack_chunk, pack_tail, unpack_chunk, unpack_tail
+from mlstudio.store.log_lines import LineMaker, Lines, OpenLine, join_lines, pack_lines, unpack_lines
+from mlstudio.store.parameters import as_number
+from mlstudio.store.run_rows import no_such_run
+
+CHUNK_POINTS = 16384
+"""A chunk holds at most this many points."""
+_FILL_UP_BELOW = 1024
+"""A last chunk with fewer points is filled up instead of a new one being begun."""
+_TAIL_ROWS = 64
+_TAIL_POINTS = 131_072
+_LOOSE_BLOCKS = 64
+_LOOSE_BYTES = 256 * 1024
+_VECTOR_FROM = 64
+_FINISH_AT_ONCE = 500
+
+SeriesIds = dict[tuple[str, str], int]
+"""(kind, name) to the series' key."""
+
+_SELECT_RECORDING = """
+SELECT r.number, c.seq, c.log_bytes, c.log_lines, c.open_output, c.open_output_time, c.open_output_cut,
+       c.open_error, c.open_error_time, c.open_error_cut, c.loose_blocks, c.loose_bytes, c.tail_rows, c.tail_points,
+       c.events
+FROM run r JOIN recording c ON c.run = r.number WHERE r.id = ?
+"""
+_UPDATE_RECORDING = """
+UPDATE recording SET seq = ?, position = ?, log_bytes = ?, log_lines = ?, open_output = ?, open_output_time = ?,
+       open_output_cut = ?, open_error = ?, open_error_time = ?, open_error_cut = ?, loose_blocks = ?, loose_bytes = ?,
+       tail_rows = ?, tail_points = ?, events = ?
+WHERE run = ?
+"""
+_INSERT_SERIES = """
+INSERT INTO series (run, kind, name, position, unit, count, sealed) VALUES (?, ?, ?, ?, ?, 0, 0) RETURNING id
+"""
+# The right-hand sides see the row as it was, so the order of the assignments does not matter.
+_UPDATE_SERIES = """
+UPDATE series SET count = count + ?1, last = ?2, last_step = ?3, last_time = ?4,
+       minimum_step = CASE WHEN ?5 IS NOT NULL AND (minimum IS NULL OR ?5 < minimum) THEN ?6 ELSE minimum_step END,
+       minimum = CASE WHEN ?5 IS NOT NULL AND (minimum IS NULL OR ?5 < minimum) THEN ?5 ELSE minimum END,
+       maximum_step = CASE WHEN ?7 IS NOT NULL AND (maximum IS NULL OR ?7 > maximum) THEN ?8 ELSE maximum_step END,
+       maximum = CASE WHEN ?7 IS NOT NULL AND (maximum IS NULL OR ?7 > maximum) THEN ?7 ELSE maximum END
+WHERE id = ?9
+"""
+
+
+@dataclass(slots=True)
+class _State:
+    """A row of `recording`, as it will be written."""
+
+    number: int
+    seq: int
+    log_bytes: int
+    log_lines: int
+    output: OpenLine
+    error: OpenLine
+    loose_blocks: int
+    loose_bytes: int
+    tail_rows: int
+    tail_points: int
+    events: int
+
+
+def is_newer(batch: Cursor, *, seq: int, log_bytes: int) -> bool:
+    """Whether a batch with this cursor is not in the history yet."""
+    return (batch.seq, batch.log_bytes) > (seq, log_bytes)
+
+
+def apply_batch(
+    cursor: sqlite3.Cursor, run_id: str, batch: Batch, ids: SeriesIds | None
+) -> tuple[bool, SeriesIds]:
+    """Write one batch; False if it was there already. Returns the run's series keys as they are now, in a new mapping
+    where they changed (the caller keeps it once the transaction is committed). Raises NotFound."""
+    state = _read_state(cursor, run_id)
+    if not is_newer(batch.cursor, seq=state.seq, log_bytes=state.log_bytes):
+        return False, ids if ids is not None else {}
+    if ids is None:
+        ids = {
+            (kind, name): series
+            for kind, name, series in cursor.execute(
+                "SELECT kind, name, id FROM series WHERE run = ?", (state.number,)
+            )
+        }
+    if batch.points:
+        ids = _add_points(cursor, state, batch.points, ids)
+    if batch.log:
+        maker = LineMaker(state.output, state.error)
+        for block in batch.log:
+            maker.feed(block)
+        _add_lines(cursor, state, maker.take())
+    if batch.events:
+        cursor.executemany(
+            "INSERT INTO event (run, time, type, data) VALUES (?, ?, ?, ?)",
+            [(state.number, event.time, event.type, event.data_json) for event in batch.events],
+        )
+        state.events += len(batch.events)
+    if batch.parameters:
+        write_parameters(cursor, state.number, batch.parameters)
+    if batch.artifacts:
+        cursor.executemany(
+            "INSERT INTO artifact (run, path, size_bytes) VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET size_bytes = excluded.size_bytes",
+            [(state.number, path, size) for path, size in batch.artifacts],
+        )
+    if batch.gaps:
+        cursor.executemany(
+            "INSERT INTO gap (run, first, last, recovered) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET last = excluded.last, recovered = excluded.recovered",
+            [(state.number, gap.first, gap.last, int(gap.recovered)) for gap in batch.gaps],
+        )
+        cursor.execute(
+            "UPDATE run SET gaps = (SELECT coalesce(sum(last - first + 1), 0) FROM gap WHERE run = ?1 AND NOT recovered) "
+            "WHERE number = ?1",
+            (state.number,),
+        )
+    if state.tail_rows >= _TAIL_ROWS or state.tail_points >= _TAIL_POINTS:
+        sort_tail(cursor, state.number)
+        state.tail_rows = state.tail_points = 0
+    _write_state(cursor, state, batch.cursor)
+    touch(cursor, state.number)
+    return True, ids
+
+
+def touch(cursor: sqlite3.Cursor, number: int) -> int:
+    """Give the run the next revision."""
+    (revision,) = cursor.execute(
+        "UPDATE counter SET value = value + 1 WHERE name = 'revision' RETURNING value"
+    ).fetchone()
+    cursor.execute("UPDATE run SET revision = ? WHERE number = ?", (revision, number))
+    return int(revision)
+
+
+def write_parameters(cursor: sqlite3.Cursor, number: int, parameters: Sequence[tuple[str, str]]) -> None:
+    """Set parameters; later values win, earlier places stay."""
+    (count,) = cursor.execute("SELECT count(*) FROM parameter WHERE run = ?", (number,)).fetchone()
+    cursor.executemany(
+        "INSERT INTO parameter (run, name, value, number, position) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET value = excluded.value, number = excluded.number",
+        [
+            (number, name, value, as_number(value), count + place)
+            for place, (name, value) in enumerate(parameters)
+        ],
+    )
+
+
+# -- series -----------------------------------------------------------------------------------------------------------
+
+
+def _add_points(cursor: sqlite3.Cursor, state: _State, points: Sequence[Points], ids: SeriesIds) -> SeriesIds:
+    new = {
+        (part.kind, part.name): part
+        for part in points
+        if len(part.values) and (part.kind, part.name) not in ids
+    }
+    if new:
+        ids = dict(ids)
+        for position, (key, part) in enumerate(new.items(), start=len(ids)):
+            (series,) = cursor.execute(
+                _INSERT_SERIES, (state.number, part.kind, part.name, position, part.unit)
+            ).fetchone()
+            ids[key] = series
+    rows = []
+    latest = []
+    count = 0
+    for part in points:
+        if not len(part.values):
+            continue
+        series = ids[part.kind, part.name]
+        rows.append((series, part.steps, part.times, part.values))
+        latest.append(_latest(part, series))
+        count += len(part.values)
+    if not rows:
+        return ids
+    cursor.executemany(_UPDATE_SERIES, latest)
+    cursor.execute(
+        "INSERT INTO tail (run, points, data) VALUES (?, ?, ?)", (state.number, count, pack_tail(rows))
+    )
+    state.tail_rows += 1
+    state.tail_points += count
+    return ids
+
+
+def _latest(part: Points, series: int) -> tuple[float | int | None, ...]:
+    low, low_step, high, high_step = _extremes(part.steps, part.values)
+    return (
+        len(part.values), part.values[-1], part.steps[-1], part.times[-1], low, low_step, high, high_step, series,
+    )  # fmt: skip
+
+
+def _extremes(
+    steps: array[int], values: array[float]
+) -> tuple[float | None, int | None, float | None, int | None]:
+    """Least and greatest finite value, each with the step of its first occurrence."""
+    if len(values) >= _VECTOR_FROM:
+        numbers = np.frombuffer(values, np.float64)
+        finite = np.isfinite(numbers)
+        if not finite.any():
+            return None, None, None, None
+        low = int(np.argmin(np.where(finite, numbers, np.inf)))
+        high = int(np.argmax(np.where(finite, numbers, -np.inf)))
+        return values[low], steps[low], values[high], steps[high]
+    least = greatest = -1
+    for place, value in enumerate(values):
+        if value - value != 0.0:  # NaN and infinities
+            continue
+        if least < 0 or value < values[least]:
+            least = place
+        if greatest < 0 or value > values[greatest]:
+            greatest = place
+    if least < 0:
+        return None, None, None, None
+    return values[least], steps[least], values[greatest], steps[greatest]
+
+
+def sort_tail(cursor: sqlite3.Cursor, number: int) -> None:
+    """Move the run's tail into its series' chunks."""
+    parts: dict[int, list[Columns]] = defaultdict(list)
+    for (data,) in cursor.execute("SELECT data FROM tail WHERE run = ? ORDER BY id", (number,)).fetchall():
+        for series, columns in unpack_tail(data):
+            parts[series].append(columns)
+    for series, found in parts.items():
+        _append(cursor, series, join(found))
+    cursor.execute("DELETE FROM tail WHERE run = ?", (number,))
+
+
+def _append(cursor: sqlite3.Cursor, series: int, columns: Columns) -> None:
+    added = len(columns[0])
+    last = cursor.execute(
+        "SELECT id, start, count, data FROM chunk WHERE series = ? ORDER BY start DESC LIMIT 1", (series,)
+    ).fetchone()
+    start = 0
+    if last is not None:
+        key, start, count, data = last
+        if count < _FILL_UP_BELOW:
+            columns = join([unpack_chunk(data), columns])
+            cursor.execute("DELETE FROM chunk WHERE id = ?", (key,))
+        else:
+            start += count
+    _write_chunks(cursor, series, start, columns)
+    cursor.execute("UPDATE series SET sealed = sealed + ? WHERE id = ?", (added, series))
+
+
+def _write_chunks(
+    cursor: sqlite3.Cursor, series: int, start: int, columns: Columns, *, is_final: bool = False
+) -> None:
+    steps, times, values = columns
+    for low in range(0, len(steps), CHUNK_POINTS):
+        high = min(low + CHUNK_POINTS, len(steps))
+        part = (steps[low:high], times[low:high], values[low:high])
+        # A short chunk will be packed again soon: packing it well would be work for nothing.
+        data = pack_chunk(part, compressed=is_final or high - low >= _FILL_UP_BELOW)
+        cursor.execute(
+            "INSERT INTO chunk (series, start, count, data) VALUES (?, ?, ?, ?)",
+            (series, start + low, high - low, data),
+        )
+
+
+def finish_series(cursor: sqlite3.Cursor, number: int, *, after: int) -> int | None:
+    """Pack the chunks of the run's next series after the key `after` as well as can be; the last key done, or None.
+
+    A few hundred at a time, so that other writers get their turn.
+    """
+    keys = [
+        row[0]
+        for row in cursor.execute(
+            "SELECT id FROM series WHERE run = ? AND id > ? ORDER BY id LIMIT ?",
+            (number, after, _FINISH_AT_ONCE),
+        )
+    ]
+    for series in keys:
+        _repack(cursor, series)
+    return keys[-1] if keys else None
+
+
+def _repack(cursor: sqlite3.Cursor, series: int) -> None:
+    chunks = cursor.execute(
+        "SELECT id, start, count FROM chunk WHERE series = ? ORDER BY start", (series,)
+    ).fetchall()
+    group: list[tuple[int, int, int]] = []
+    total = 0
+    for chunk in [*chunks, None]:
+        if chunk is not None and total + chunk[2] <= CHUNK_POINTS:
+            group.append(chunk)
+            total += chunk[2]
+            continue
+        if len(group) > 1 or (group and total < _FILL_UP_BELOW):
+            columns = []
+            for key, _, _ in group:
+                (data,) = cursor.execute("SELECT data FROM chunk WHERE id = ?", (key,)).fetchone()
+                columns.append(unpack_chunk(data))
+            cursor.executemany("DELETE FROM chunk WHERE id = ?", [(key,) for key, _, _ in group])
+            _write_chunks(cursor, series, group[0][1], join(columns), is_final=True)
+        if chunk is not None:
+            group, total = [chunk], chunk[2]
+
+
+# -- log --------------------------------------------------------------------------------------------------------------
+
+
+def _add_lines(cursor: sqlite3.Cursor, state: _State, lines: Lines) -> None:
+    if not lines.texts:
+        return
+    data = pack_lines(lines)
+    cursor.execute(
+        "INSERT INTO log_block (run, first_line, lines, first_time, data) VALUES (?, ?, ?, ?, ?)",
+        (state.number, state.log_lines, len(lines.texts), lines.stretches[0].time, data),
+    )
+    state.log_lines += len(lines.texts)
+    size = sum(map(len, lines.texts)) + len(lines.texts)
+    if not state.loose_blocks and size >= _LOOSE_BYTES:
+        return
+    state.loose_blocks += 1
+    state.loose_bytes += size
+    if state.loose_blocks >= _LOOSE_BLOCKS or state.loose_bytes >= _LOOSE_BYTES:
+        _join_loose(cursor, state)
+
+
+def _join_loose(cursor: sqlite3.Cursor, state: _State) -> None:
+    """Make one block of the last small ones."""
+    if state.loose_blocks > 1:
+        rows = cursor.execute(
+            "SELECT id, first_line, first_time, data FROM log_block WHERE run = ? ORDER BY first_line DESC LIMIT ?",
+            (state.number, state.loose_blocks),
+        ).fetchall()[::-1]
+        lines = join_lines(unpack_lines(row[3]) for row in rows)
+        cursor.executemany("DELETE FROM log_block WHERE id = ?", [(row[0],) for row in rows])
+        cursor.execute(
+            "INSERT INTO log_block (run, first_line, lines, first_time, data) VALUES (?, ?, ?, ?, ?)",
+            (state.number, rows[0][1], len(lines.texts), rows[0][2], pack_lines(lines)),
+        )
+    state.loose_blocks = state.loose_bytes = 0
+
+
+def finish_log(cursor: sqlite3.Cursor, run_id: str) -> int:
+    """No more output comes: open lines become lines, the tail is sorted. Returns the run's number."""
+    state = _read_state(cursor, run_id)
+    maker = LineMaker(state.output, state.error)
+    maker.end()
+    _add_lines(cursor, state, maker.take())
+    _join_loose(cursor, state)
+    sort_tail(cursor, state.number)
+    state.tail_rows = state.tail_points = 0
+    _write_state(cursor, state, None)
+    touch(cursor, state.number)
+    return state.number
+
+
+# -- the cursor -------------------------------------------------------------------------------------------------------
+
+
+def _read_state(cursor: sqlite3.Cursor, run_id: str) -> _State:
+    row = cursor.execute(_SELECT_RECORDING, (run_id,)).fetchone()
+    if row is None:
+        raise no_such_run(run_id)
+    return _State(
+        number=row[0],
+        seq=row[1],
+        log_bytes=row[2],
+        log_lines=row[3],
+        output=OpenLine(row[4], row[5], bool(row[6])),
+        error=OpenLine(row[7], row[8], bool(row[9])),
+        loose_blocks=row[10],
+        loose_bytes=row[11],
+        tail_rows=row[12],
+        tail_points=row[13],
+        events=row[14],
+    )
+
+
+def _write_state(cursor: sqlite3.Cursor, state: _State, new: Cursor | None) -> None:
+    position: str
+    if new is None:
+        (position,) = cursor.execute(
+            "SELECT position FROM recording WHERE run = ?", (state.number,)
+        ).fetchone()
+        seq, log_bytes = state.seq, state.log_bytes
+    else:
+        position, seq, log_bytes = new.position, new.seq, new.log_bytes
+    output, error = state.output, state.error
+    cursor.execute(
+        _UPDATE_RECORDING,
+        (
+            seq, position, log_bytes, state.log_lines,
+            output.data, output.time, int(output.was_cut), error.data, error.time, int(error.was_cut),
+            state.loose_blocks, state.loose_bytes, state.tail_rows, state.tail_points, state.events, state.number,
+        ),
+    )  # fmt: skip
