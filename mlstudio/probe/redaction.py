@@ -1,0 +1,125 @@
+"""Keeping secrets out of what is written: exact values in a stream, known shapes in commands, settings and messages."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, Iterable, List, Sequence, Tuple  # noqa: UP035 — Python 3.8
+
+HIDDEN = "[redacted]"
+
+_NAME = re.compile(
+    r"(?i)(?:^|[_\-.])(?:api[_\-]?key|access[_\-]?key|secret|token|passw(?:or)?d|passwd|pwd|credentials?|private[_\-]?key"
+    r"|auth(?:orization)?|apikey)(?:$|[_\-.])|(?:^|[_\-])key$|(?:token|password|secret|apikey)$"
+)
+_NOT_SECRET = re.compile(
+    r"(?i)(?:num|max|min|n|total|pad|eos|bos|unk|sep|cls|mask|special|vocab|new|per|drop|keep|sort|group|label|"
+    r"primary|foreign|image|text|target|metric|monitor|batch|dict|state|data|cache|feature|input|output)s?[_\-.]"
+    r"(?:tokens?|keys?)$|tokens?[_\-](?:per|len|limit|count|budget|dim|id|ids)\b|^tokens$"
+)
+_SHAPES = re.compile(
+    r"\bhf_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_\-]{16,}"
+    r"|\bsk-[A-Za-z0-9_\-]{16,}|\bAKIA[0-9A-Z]{16}\b|\bASIA[0-9A-Z]{16}\b|\bxox[abprs]-[A-Za-z0-9\-]{10,}"
+    r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*|\bAIza[0-9A-Za-z_\-]{30,}|\bpypi-[A-Za-z0-9_\-]{16,}"
+    r"|\bnpm_[A-Za-z0-9]{30,}|\bwandb_v1_[A-Za-z0-9_]{16,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
+)
+_URL_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^\s/@:]*:[^\s/@]*@|(?P<bare>\bhttps?://)[^\s/@:]{16,}@")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/\-]{8,}=*")
+_ASSIGNED = re.compile(r"(?i)((?:^|[\s,;&?\"'{])(-{0,2}[A-Za-z][\w.\-]*)\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable's or option's name says that its value is a secret (``HF_TOKEN``, not ``max_tokens``)."""
+    bare = name.lstrip("-")
+    return bool(_NAME.search(bare)) and not _NOT_SECRET.search(bare)
+
+
+def redact_text(text: str) -> str:
+    """`text` without what looks like a secret."""
+    text = _SHAPES.sub(HIDDEN, text)
+    text = _URL_USER.sub(lambda found: (found.group("scheme") or found.group("bare")) + HIDDEN + "@", text)
+    text = _BEARER.sub(lambda found: found.group(1) + " " + HIDDEN, text)
+    return _ASSIGNED.sub(lambda f: f.group(1) + HIDDEN if is_secret_name(f.group(2)) else f.group(0), text)
+
+
+def redact_command(command: Sequence[str]) -> Tuple[str, ...]:  # noqa: UP006
+    """An argument vector without secrets: ``--token X``, ``--token=X``, ``token=X``, and values that look like one."""
+    words: List[str] = []  # noqa: UP006
+    hide_next = False
+    for word in command:
+        if hide_next and not word.startswith("--"):
+            words.append(HIDDEN)
+            hide_next = False
+            continue
+        hide_next = False
+        name, equals, value = word.partition("=")
+        if equals and value and is_secret_name(name) and re.match(r"-{0,2}[A-Za-z_+][\w.\-/+]*$", name):
+            words.append(name + "=" + HIDDEN)
+            continue
+        if not equals and word.startswith("-") and is_secret_name(word):
+            hide_next = True
+        words.append(redact_text(word))
+    return tuple(words)
+
+
+def redact_env(pairs: Iterable[Tuple[str, str]]) -> Tuple[Tuple[str, str], ...]:  # noqa: UP006
+    """Names and values without secrets. Paths to secrets (``…_FILE``) stay."""
+    return tuple(
+        (name, HIDDEN if value and is_secret_name(name) else redact_text(value)) for name, value in pairs
+    )
+
+
+class Redactor:
+    """Takes known secret values out of a byte stream, also where a value lies across two pieces.
+
+    `feed` holds back only the end of a piece that may be the beginning of a value; `flush` gives what is held.
+    """
+
+    def __init__(self, secrets: Dict[str, str]) -> None:  # noqa: UP006
+        found: Dict[bytes, bytes] = {}  # noqa: UP006
+        for name, value in secrets.items():
+            mark = ("[secret %s]" % name).encode()  # noqa: UP031 — Python 3.8 and bytes
+            for form in {value, value.strip()}:
+                # A very short value would take ordinary text apart and hide nothing.
+                if len(form) >= 4:
+                    found[form.encode("utf-8", "surrogateescape")] = mark
+            for line in value.splitlines():
+                if len(line.strip()) >= 12:
+                    found.setdefault(line.strip().encode("utf-8", "surrogateescape"), mark)
+        self._marks = found
+        self._values = sorted(found, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(re.escape(value) for value in self._values)) if found else None
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be passed on now."""
+        if self._pattern is None:
+            return data
+        data = self._held + data
+        self._held = b""
+        cut = self._open_end(data)
+        out, position = [], 0
+        for match in self._pattern.finditer(data):
+            if match.start() >= cut:
+                break
+            out.append(data[position : match.start()])
+            out.append(self._marks[match.group()])
+            position = match.end()
+        cut = max(cut, position)
+        out.append(data[position:cut])
+        self._held = data[cut:]
+        return b"".join(out)
+
+    def flush(self) -> bytes:
+        """What was held back; the stream ends or rests here."""
+        held, self._held = self._held, b""
+        return held
+
+    def _open_end(self, data: bytes) -> int:
+        """Where the end of `data` begins that may grow into a value."""
+        longest = len(self._values[0]) - 1
+        for begin in range(max(0, len(data) - longest), len(data)):
+            rest = data[begin:]
+            if any(len(value) > len(rest) and value.startswith(rest) for value in self._values):
+                return begin
+        return len(data)
