@@ -305,6 +305,9 @@ class CurvePlot(QWidget):
         factor = 10.0 ** self._y_power()
         most = max(2, min(6, self._view.height() // 26))
         ticks = ticks_between(low / factor, high / factor, self.y_scale, most=most)
+        while len(ticks) < 3 and most < 6:
+            most += 1
+            ticks = ticks_between(low / factor, high / factor, self.y_scale, most=most)
         return [Tick(tick.place * factor, tick.text) for tick in ticks] if factor != 1 else ticks
 
     def _y_power(self) -> int:
@@ -383,15 +386,18 @@ class CurvePlot(QWidget):
         theme = self.theme
         line = QRectF(self._left, 0, self.width() - self._left - 10, self._top())
         middle = int(Qt.AlignmentFlag.AlignVCenter)
-        right_width = 0
-        if self._right:
+        bold = theme.font("small", weight="semibold")
+        metrics = QFontMetrics(bold)
+        right_width = (
+            QFontMetrics(theme.font("small")).horizontalAdvance(self._right) + 10 if self._right else 0
+        )
+        room = int(line.width())
+        # The title is what must be read: what stands at the right gives way to it.
+        if self._right and metrics.horizontalAdvance(self._title) + right_width <= room:
             painter.setFont(theme.font("small"))
             painter.setPen(theme.colour("text.tertiary"))
             painter.drawText(line, middle | int(Qt.AlignmentFlag.AlignRight), self._right)
-            right_width = QFontMetrics(theme.font("small")).horizontalAdvance(self._right) + 10
-        bold = theme.font("small", weight="semibold")
-        metrics = QFontMetrics(bold)
-        room = int(line.width()) - right_width
+            room -= right_width
         title = metrics.elidedText(self._title, Qt.TextElideMode.ElideMiddle, room)
         painter.setFont(bold)
         painter.setPen(theme.colour("text.primary"))
@@ -474,11 +480,12 @@ class CurvePlot(QWidget):
         x0, x1 = extent
         if x1 <= x0:
             x0, x1 = x0 - 0.5, x1 + 0.5
-        parts: list[Floats] = [curve.data.y for curve in self._curves.values()]
-        if self._x_range is not None:
-            parts = [
-                curve.data.y[(curve.data.x >= x0) & (curve.data.x <= x1)] for curve in self._curves.values()
-            ]
+        parts: list[Floats] = []
+        for curve in self._curves.values():
+            data = curve.data
+            parts.append(_between(data.x, data.y, self._x_range))
+            if data.raw_x is not None and data.raw_y is not None and len(self._curves) <= RAW_CURVES_LIMIT:
+                parts.append(_between(data.raw_x, data.raw_y, self._x_range))
         found = value_range(parts, cut_outliers=self._cut_outliers)
         low, high, outside = found if found is not None else (0.0, 1.0, 0)
         if self._y_floor is not None:
@@ -492,7 +499,7 @@ class CurvePlot(QWidget):
         bottom = low if self._y_floor is not None and low == self._y_floor else low - pad
         self._box.setRange(xRange=(x0, x1), yRange=(bottom, high + pad), padding=0, disableAutoRange=True)
         if self._cut_outliers:
-            words = f"{outside} point{'' if outside == 1 else 's'} outside" if outside else ""
+            words = f"{outside:,} outside" if outside else ""
             self.set_title(self._title, detail=self._detail, right=words or self._right)
 
     def _show_ends(self) -> None:
@@ -561,6 +568,10 @@ class CurvePlot(QWidget):
         self._show_ends()
         self._show_dots()
         self.update()
+
+
+def _between(x: Floats, y: Floats, extent: tuple[float, float] | None) -> Floats:
+    return y if extent is None else y[(x >= extent[0]) & (x <= extent[1])]
 
 
 def _value_at(data: CurveData, x: float) -> float | None:

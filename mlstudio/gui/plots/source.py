@@ -24,6 +24,10 @@ WHOLE_LIMIT = 60_000
 """Series with more points are read thinned instead of whole."""
 THINNED_POINTS = 4800
 KEPT_POINTS = 6_000_000
+VIEW_POINTS = 1000
+"""A smoothing weight is that of a curve with this many points."""
+LEAST_WEIGHT = 0.02
+"""Below it smoothing cannot be seen: then there is no raw layer either."""
 
 
 class Axis(StrEnum):
@@ -156,14 +160,13 @@ class CurveSource:
         if order_matters:
             order = np.argsort(x, kind="stable")
             x, values = x[order], values[order]
-        weight = style.smoothing
-        if not kept.is_whole and kept.count > values.size and weight > 0:
-            # A point of a thinned series stands for many: the same reach in steps needs less weight.
-            weight = weight ** (kept.count / values.size)
+        # The same weight smooths over the same share of the plot's width, however many points there are (also when
+        # they were thinned): Weights & Biases scales its moving average to 1000 points a view in the same way.
+        weight = style.smoothing ** (VIEW_POINTS / values.size) if style.smoothing > 0 else 0.0
         smoothed = smooth(values, weight)
         raw_x: Floats | None = None
         raw_y: Floats | None = None
-        if weight > 0.01:
+        if weight >= LEAST_WEIGHT:
             raw_x, raw_y = thin(x, _scaled(values, style.log), style.points)
         y_x, y = thin(x, _scaled(smoothed, style.log), style.points)
         return CurveData(

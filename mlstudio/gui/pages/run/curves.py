@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from mlstudio.store import History
 
 LEFT = 52
-SMOOTHING = 0.6
-LONG_METRIC = 100
-"""Metrics with fewer points are drawn as they were logged."""
+SMOOTHING = 0.9
 _SCALES = {Axis.WALL: Scale.CLOCK, Axis.RELATIVE: Scale.SPAN}
 
 
@@ -195,10 +193,9 @@ class CurvesTab(QWidget):
                 )
                 for line in strip.lines
             ]
-            is_long = any(request.count >= LONG_METRIC for request in requests)
             style = CurveStyle(
                 axis=self._axis if strip.kind == "metric" or self._axis in _SCALES else Axis.WALL,
-                smoothing=SMOOTHING if strip.kind == "metric" and is_long else 0.0,
+                smoothing=SMOOTHING if strip.kind == "metric" else 0.0,
                 log=self._log and strip.kind == "metric",
                 points=points,
             )
@@ -229,7 +226,7 @@ class CurvesTab(QWidget):
             by_name = {data.key.partition("/")[2].partition("/")[2]: data for data in curves}
             plot.set_scales(_SCALES.get(style.axis, Scale.NUMBER), Scale.LOG if style.log else Scale.NUMBER)
             parts = [strip.detail]
-            if style.smoothing:
+            if any(data.raw_y is not None for data in curves):
                 parts.append(f"EMA {style.smoothing:.2f} over raw")
             if style.log:
                 parts.append("log")

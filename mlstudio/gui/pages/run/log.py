@@ -57,6 +57,7 @@ class LogView(QAbstractScrollArea):
         self._count = 0
         self._pages: OrderedDict[int, tuple[LogLine, ...]] = OrderedDict()
         self._asked: set[int] = set()
+        self._open: LogLine | None = None
         self._longest = 0
         self._following = True
         self._needle = ""
@@ -80,6 +81,7 @@ class LogView(QAbstractScrollArea):
         self._count = 0
         self._pages.clear()
         self._asked.clear()
+        self._open = None
         self._longest = 0
         self._following = True
         self._marked = None
@@ -93,13 +95,19 @@ class LogView(QAbstractScrollArea):
     def is_following(self) -> bool:
         return self._following
 
-    def set_count(self, count: int) -> None:
-        """How many lines there are now. Lines never change, only the last page can grow."""
+    def set_count(self, count: int, open_line: LogLine | None = None) -> None:
+        """How many lines there are now, and the one that has begun but not ended (a progress bar). Finished lines
+        never change; only the last page can grow."""
+        self._open = open_line
+        if open_line is not None:
+            count += 1
         if count == self._count:
+            self.viewport().update()
             return
         if count < self._count:
             self._pages.clear()
-        last = self._count // PAGE
+        # The page that held the end may hold more now, and the open line may have become one of it.
+        last = max(0, self._count - 1) // PAGE
         self._pages.pop(last, None)
         self._asked.discard(last)
         self._count = count
@@ -276,6 +284,8 @@ class LogView(QAbstractScrollArea):
         return max(0, min(self._count - 1, number))
 
     def _line_at(self, number: int) -> LogLine | None:
+        if self._open is not None and number == self._count - 1:
+            return self._open
         page = number // PAGE
         lines = self._pages.get(page)
         if lines is None:
@@ -385,7 +395,7 @@ class LogPane(Pane):
         run_id = self._run_id
         if run_id:
             self._bridge.read(
-                lambda history: (run_id, history.log_count(run_id)),
+                lambda history: (run_id, history.log_count(run_id), history.open_line(run_id)),
                 self._on_count,
                 owner=self,
                 key=f"log-count-{id(self)}",
@@ -401,10 +411,10 @@ class LogPane(Pane):
             key="log-line",
         )
 
-    def _on_count(self, found: tuple[str, int]) -> None:
-        run_id, count = found
+    def _on_count(self, found: tuple[str, int, LogLine | None]) -> None:
+        run_id, count, open_line = found
         if run_id == self._run_id:
-            self.view.set_count(count)
+            self.view.set_count(count, open_line)
             self._show_found()
 
     def _on_text_changed(self, text: str) -> None:

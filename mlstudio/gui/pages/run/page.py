@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from mlstudio.gui.bridge import Bridge, ChangeSet
@@ -58,6 +58,7 @@ class RunPage(QWidget):
         self._again_key = ""
         self._is_shown = False
         self._steps_known = False
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -124,6 +125,7 @@ class RunPage(QWidget):
 
     def page_shown(self) -> None:
         self._is_shown = True
+        self.setFocus()
         self._clock.start()
         self._refresh()
 

@@ -202,7 +202,10 @@ class PlotsPane(Pane):
         self._smooth.setValue(80)
         self._smooth.setFixedWidth(72)
         self._smooth.setAccessibleName("Smoothing")
-        self._smooth.setToolTip("Debiased exponential moving average; what was logged stays faint behind it")
+        self._smooth.setToolTip(
+            "Debiased moving average over the same share of the width whatever the number of points; "
+            "what was logged stays faint behind it"
+        )
         self._smooth.valueChanged.connect(self._on_smoothing_changed)
         bar.row.addWidget(self._smooth)
         self._smooth_text = Label("0.80", theme, size="small")
