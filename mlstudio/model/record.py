@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from mlstudio.model.run import RunEvent
+from mlstudio.model.run import Progress, RunEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +66,10 @@ class Batch:
     artifacts: tuple[tuple[str, int], ...] = ()
     """(path in the container, size in bytes)."""
     gaps: tuple[Gap, ...] = field(default_factory=tuple)
+    environment_json: str = ""
+    """What the probe found around it, as a JSON object; empty: nothing new."""
+    gpus: tuple[str, ...] = ()
+    """Names of the GPUs that the run sees; empty: nothing new."""
+    lacks: tuple[str, ...] = ()
+    """Sentences to add to those of the run."""
+    progress: Progress | None = None

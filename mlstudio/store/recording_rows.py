@@ -5,7 +5,10 @@ This is the hot path of a live run, hence plain prepared statements on the drive
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
+import zlib
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
@@ -128,12 +131,41 @@ def apply_batch(
             "WHERE number = ?1",
             (state.number,),
         )
+    _add_facts(cursor, state.number, batch)
     if state.tail_rows >= _TAIL_ROWS or state.tail_points >= _TAIL_POINTS:
         sort_tail(cursor, state.number)
         state.tail_rows = state.tail_points = 0
     _write_state(cursor, state, batch.cursor)
     touch(cursor, state.number)
     return True, ids
+
+
+def _add_facts(cursor: sqlite3.Cursor, number: int, batch: Batch) -> None:
+    if batch.environment_json:
+        data = batch.environment_json.encode("utf-8", "surrogateescape")
+        digest = hashlib.sha256(data).hexdigest()
+        cursor.execute(
+            "INSERT INTO document (digest, data) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (digest, zlib.compress(data, 6)),
+        )
+        cursor.execute("UPDATE run_detail SET environment = ? WHERE run = ?", (digest, number))
+    if batch.gpus:
+        cursor.execute(
+            "UPDATE run SET gpus = ? WHERE number = ?", (json.dumps(batch.gpus, ensure_ascii=False), number)
+        )
+    if batch.lacks:
+        (text,) = cursor.execute("SELECT lacks FROM run WHERE number = ?", (number,)).fetchone()
+        lacks = list(dict.fromkeys([*json.loads(text), *batch.lacks]))
+        cursor.execute(
+            "UPDATE run SET lacks = ? WHERE number = ?", (json.dumps(lacks, ensure_ascii=False), number)
+        )
+    if batch.progress is not None:
+        progress = batch.progress
+        cursor.execute(
+            "UPDATE run SET progress_done = ?, progress_total = ?, progress_unit = ?, progress_rate = ?, "
+            "progress_eta = ? WHERE number = ?",
+            (progress.done, progress.total, progress.unit, progress.rate_per_s, progress.eta_s, number),
+        )
 
 
 def touch(cursor: sqlite3.Cursor, number: int) -> int:

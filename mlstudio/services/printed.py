@@ -1,0 +1,263 @@
+"""Numbers that scripts print: found in plain lines, with care not to take a setting, a version or a port for a metric.
+
+Two shapes are known: a line that *is* a dictionary (JSON, or Python's, as Hugging Face's Trainer prints), whose
+numbers are taken together if one of them is a metric by name; and free text, in which a number is taken if the words
+before it are the name of a metric. Some names (``lr``, ``score``, ``error``) mean a metric only beside a step, an
+epoch or another metric.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+LONGEST_LINE = 2048
+"""Longer lines are not looked at."""
+_MOST_VALUES = 64
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SURE = _words(
+    """
+    loss losses acc accuracy auc auroc auprc f1 fbeta precision recall sensitivity specificity rmse mse mae mape rmsle
+    logloss bce nll elbo perplexity ppl bpc bpb bleu rouge rouge1 rouge2 rougel meteor wer cer iou miou psnr ssim fid
+    ndcg mrr mcc r2 mlogloss merror logloss
+    """
+)
+_ONLY_BESIDE = _words(
+    """
+    lr rate score error err map map50 reward return returns norm kl dice cost objective entropy top1 top5 kappa
+    gap margin fitness
+    """
+)
+_BEFORE = _words(
+    """
+    train training val valid validation test eval evaluation dev avg average mean best running total final
+    smooth smoothed ema epoch batch step cross binary categorical log learning grad gradient episode root squared
+    absolute percentage top cumulative class box cls dfl obj seg mask kl reconstruction recon generator discriminator
+    gen disc g d actor critic policy value aux mlm nsp ce l1 l2 hinge contrastive triplet dice focal huber
+    balanced macro micro weighted overall current last min max
+    """
+)
+_AFTER = _words("step epoch macro micro weighted avg mean sum total score rate norm at k ema raw")
+
+_NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)"
+_WORD = r"[A-Za-z][\w'/.@-]*"
+_PAIR = re.compile(
+    rf"(?<![\w.])(?P<words>{_WORD}(?:[ ]+[A-Za-z(][\w'/.@-]*\)?){{0,3}})"
+    rf"(?P<separator>[ ]*[:=][ ]*|[ ]+(?:is|of)[ ]+|[ ]+)"
+    rf"(?P<number>{_NUMBER})(?:/(?P<whole>\d+))?(?P<unit>[ ]?%)?(?=[\s,;|)\]}}]|\.?$|\.\s)"
+)
+# A plural ("epochs: 10") is a setting unless a total follows.
+_PLURAL = r"(?:s(?=\W*\d+[ ]*/))?\b[ ]*[:=#]?[ ]*[\[(]?[ ]*"
+_EPOCH = re.compile(
+    rf"(?i)\bepoch{_PLURAL}(\d+(?:\.\d+)?)(?:[ ]*(?:/|of)[ ]*(\d+))?(?![\d.]*[ ]*(?:s\b|sec|ms\b|min))"
+)
+_STEP = re.compile(
+    rf"(?i)\b(?:global[_ ]?step|step|iter(?:ation)?|update|batch|round|it){_PLURAL}"
+    r"(\d+)(?:[ ]*(?:/|of)[ ]*(\d+))?(?!\d*\.\d)(?![ ]*(?:it/s|s/it|ms\b))"
+)
+_AFTER_STEPS = re.compile(
+    r"(?i)\b(?:after|at)[ ]+(\d+)[ ]+(batch|step|iteration|iter|update|round|epoch)(?:e?s)?\b"
+)
+_LEADING = re.compile(r"^\[(\d+)\]\s")
+_INNER_COUNT = re.compile(r"[\[(| ](\d+)/(\d+)\b")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SETTINGS = re.compile(
+    r"^\s*\w*(?:Namespace|Config|Configuration|Args|Arguments|Options|Params|Parameters)\b\w*\s*[(:{=]"
+)
+_SOURCE_CODE = re.compile(r"^\s{4,}\w+\s*[-+*/]?=\s|^\s*(?:File \"|>>> |\.\.\. |def |self\.|return )")
+_HINTS = tuple(
+    """
+    loss acc epoch auc f1 precision recall rmse mse mae mape nll elbo ppl perplex bleu rouge wer cer iou psnr ssim fid
+    ndcg mrr mcc r2 score err reward return step iter
+    """.split()  # noqa: SIM905 — as the lists above
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """What a line says. `inner` tells that the line counts inside an epoch, so that its epoch is no step."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    step: int | None = None
+    epoch: float | None = None
+    total_steps: int | None = None
+    total_epochs: int | None = None
+    inner: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.values) or self.epoch is not None or self.step is not None
+
+
+_NOTHING = Printed()
+
+
+def parse_line(text: str) -> Printed:
+    """The metrics, step and epoch that a printed line names; an empty (false) result for most lines.
+
+    Percentages are taken as they are printed (``acc 91%`` is 91). A line that was redrawn with carriage returns counts
+    as its last picture.
+    """
+    if len(text) > LONGEST_LINE:
+        return _NOTHING
+    small = text.lower()
+    if not any(hint in small for hint in _HINTS):
+        return _NOTHING
+    text = text.rstrip("\r\n").rpartition("\r")[2]
+    text = _ANSI.sub("", text)
+    stripped = text.strip()
+    if stripped.startswith("{") and stripped.endswith("}"):
+        return _from_dictionary(stripped)
+    if _SETTINGS.match(text) or _SOURCE_CODE.match(text):
+        return _NOTHING
+    return _from_text(text.replace("\t", "  ") if "\t" in text else text)
+
+
+def _from_dictionary(text: str) -> Printed:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return _NOTHING
+    except RecursionError:
+        return _NOTHING
+    if not isinstance(found, dict):
+        return _NOTHING
+    numbers = dict(_numbers(found))
+    if not any(_rank(name) == 2 for name in numbers):
+        return _NOTHING
+    step = next(
+        (numbers[key] for key in ("step", "global_step", "iteration", "iter") if key in numbers), None
+    )
+    epoch = numbers.get("epoch")
+    values = {
+        name: value
+        for name, value in numbers.items()
+        if name not in ("step", "global_step", "iteration", "iter", "epoch", "time", "timestamp", "ts")
+    }
+    return Printed(
+        values=dict(list(values.items())[:_MOST_VALUES]),
+        step=int(step) if step is not None and math.isfinite(step) and abs(step) < 2**53 else None,
+        epoch=epoch if epoch is not None and math.isfinite(epoch) else None,
+    )
+
+
+def _numbers(found: dict[object, object]) -> Iterator[tuple[str, float]]:
+    for name, value in found.items():
+        if not isinstance(name, str) or isinstance(value, bool):
+            continue
+        if isinstance(value, (int, float)):
+            try:
+                yield name, float(value)
+            except OverflowError:
+                continue
+        elif isinstance(value, str):
+            # Newer Trainers print numbers as text: {'loss': '0.6931', …}.
+            try:
+                yield name, float(value)
+            except ValueError:
+                continue
+
+
+def _from_text(text: str) -> Printed:
+    epoch, total_epochs = _found(_EPOCH, text)
+    step, total_steps = _found(_STEP, text)
+    after = _AFTER_STEPS.search(text)
+    if after is not None:
+        if after.group(2).lower() == "epoch":
+            epoch = float(after.group(1))
+        else:
+            step = float(after.group(1))
+    if step is None:
+        leading = _LEADING.match(text)
+        if leading is not None:
+            step = float(leading.group(1))
+    sure: dict[str, float] = {}
+    beside: dict[str, float] = {}
+    for pair in _PAIR.finditer(text):
+        name, rank = _name(pair.group("words"), spaced=not pair.group("separator").strip())
+        if not rank:
+            continue
+        value = float(pair.group("number").replace("_", ""))
+        if pair.group("whole") is not None:
+            whole = float(pair.group("whole"))
+            if not whole:
+                continue
+            value /= whole
+        (sure if rank == 2 else beside).setdefault(name, value)
+    has_place = epoch is not None or step is not None
+    values = {**sure, **beside} if sure or has_place else {}
+    if not values and epoch is None:
+        return _NOTHING
+    inner = any(int(count.group(2)) > 1 for count in _INNER_COUNT.finditer(_EPOCH.sub(" ", text)))
+    return Printed(
+        values=dict(list(values.items())[:_MOST_VALUES]),
+        step=int(step) if step is not None else None,
+        epoch=epoch,
+        total_steps=int(total_steps) if total_steps is not None else None,
+        total_epochs=int(total_epochs) if total_epochs is not None else None,
+        inner=inner,
+    )
+
+
+def _found(pattern: re.Pattern[str], text: str) -> tuple[float | None, float | None]:
+    match = pattern.search(text)
+    if match is None or len(match.group(1)) > 15 or len(match.group(2) or "") > 15:
+        return None, None
+    return float(match.group(1)), float(match.group(2)) if match.group(2) else None
+
+
+def _name(words: str, *, spaced: bool) -> tuple[str, int]:
+    """The name of the metric that the last of `words` are, and how sure that is (0: it is none)."""
+    parts = [part.strip("()'").removesuffix("'s") for part in words.split()]
+    while len(parts) > 1 and parts[-1].lower() in ("is", "was", "of"):
+        parts.pop()
+    rank = _rank(parts[-1])
+    if not rank and len(parts) > 1 and _pieces(parts[-1])[-1] in _AFTER:
+        # "f1 score", "learning rate"
+        joined = f"{parts[-2]}_{parts[-1]}"
+        rank = _rank(joined)
+        if rank:
+            parts[-2:] = [joined]
+    if not rank or (spaced and rank < 2):
+        return "", 0
+    name = [parts.pop()]
+    while (
+        parts
+        and all(piece in _BEFORE or piece.isdigit() for piece in _pieces(parts[-1]))
+        and parts[-1].lower() not in ("epoch", "step")
+    ):
+        name.insert(0, parts.pop())
+    return "_".join(name).lower().strip("_.-/"), rank
+
+
+def _rank(name: str) -> int:
+    """2: a metric by its name; 1: one only beside a step, an epoch or a metric; 0: none."""
+    pieces = _pieces(name)
+    if not pieces:
+        return 0
+    sure = [
+        place for place, piece in enumerate(pieces) if piece in _SURE or piece.endswith(("loss", "accuracy"))
+    ]
+    if sure:
+        # "loss_weight" is a setting, "loss_step" and "f1_macro" are metrics.
+        tail = pieces[sure[-1] + 1 :]
+        return 2 if all(piece in _AFTER or piece.isdigit() for piece in tail) else 0
+    if pieces[-1] in _ONLY_BESIDE:
+        return 1
+    return 0
+
+
+def _pieces(name: str) -> list[str]:
+    spread = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    return [piece for piece in re.split(r"[^A-Za-z0-9]+", spread.lower()) if piece]
