@@ -149,7 +149,9 @@ class Client:
             elif isinstance(value, (str, bytes)):
                 is_plain = False
                 text = value if isinstance(value, str) else value.decode("utf-8", "replace")
-                self._event({"type": "text", "name": _name(name), "value": _clean(text)[:MAX_TEXT], "step": step})
+                self._event(
+                    {"type": "text", "name": _name(name), "value": _clean(text)[:MAX_TEXT], "step": step}
+                )
             else:
                 is_plain = False
                 if value is not None:
@@ -159,7 +161,9 @@ class Client:
                         % (_name(name)[:80], type(value).__name__),
                     )
         if numbers:
-            known = self._known(tuple(numbers), also=names if is_plain and len(names) == len(numbers) else None)
+            known = self._known(
+                tuple(numbers), also=names if is_plain and len(names) == len(numbers) else None
+            )
             if known is not None:
                 payload = struct.pack(
                     "<IIqd%dd" % len(numbers), known.id, 0, step, time.time(), *numbers.values()

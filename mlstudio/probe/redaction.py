@@ -23,9 +23,13 @@ _SHAPES = re.compile(
     r"|\bnpm_[A-Za-z0-9]{30,}|\bwandb_v1_[A-Za-z0-9_]{16,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
 )
-_URL_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^\s/@:]*:[^\s/@]*@|(?P<bare>\bhttps?://)[^\s/@:]{16,}@")
+_URL_USER = re.compile(
+    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^\s/@:]*:[^\s/@]*@|(?P<bare>\bhttps?://)[^\s/@:]{16,}@"
+)
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/\-]{8,}=*")
-_ASSIGNED = re.compile(r"(?i)((?:^|[\s,;&?\"'{])(-{0,2}[A-Za-z][\w.\-]*)\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)")
+_ASSIGNED = re.compile(
+    r"(?i)((?:^|[\s,;&?\"'{])(-{0,2}[A-Za-z][\w.\-]*)\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
+)
 
 
 def is_secret_name(name: str) -> bool:

@@ -7,7 +7,7 @@ import io
 import zipfile
 from pathlib import Path
 
-_MAIN = '''\
+_MAIN = """\
 import sys
 if sys.version_info < (3, 8):
     # Too old for the probe: run the command as it is, so that the run at least happens.
@@ -24,7 +24,7 @@ if sys.version_info < (3, 8):
     os.execvp(config["command"][0], config["command"])
 from mlstudio.probe.supervisor import main
 sys.exit(main(sys.argv[1]))
-'''
+"""
 
 _BUILD_ONLY = ("zipapp.py",)
 
@@ -33,7 +33,10 @@ _BUILD_ONLY = ("zipapp.py",)
 def build_probe() -> bytes:
     """The zipapp's bytes: the same for the same sources."""
     package = Path(__file__).resolve().parent
-    files = {"__main__.py": _MAIN.encode(), "mlstudio/__init__.py": (package.parent / "__init__.py").read_bytes()}
+    files = {
+        "__main__.py": _MAIN.encode(),
+        "mlstudio/__init__.py": (package.parent / "__init__.py").read_bytes(),
+    }
     for source in sorted(package.glob("*.py")):
         if source.name not in _BUILD_ONLY:
             files["mlstudio/probe/" + source.name] = source.read_bytes()
