@@ -80,6 +80,8 @@ class Observation:
     error: str = ""
     """The engine's own words if the container could not be started."""
     image_id: str = ""
+    has_probe: bool | None = None
+    """Whether the probe runs in it; False: an image without Python, whose output is all there is. None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
