@@ -15,7 +15,7 @@ into every container: standard library only, Python 3.8 and newer.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional  # noqa: UP035 — Python 3.8
+from typing import Any, Dict, Optional
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "artifact", "log", "param"]
@@ -66,7 +66,7 @@ def artifact(path: Any) -> None:
 
 def _connect() -> Any:
     """The client of this process: one that writes to the probe inside a run, one that does nothing outside."""
-    global _client  # noqa: PLW0603 — one channel a process; made on first use so that importing costs nothing
+    global _client
     import os
 
     folder = os.environ.get("MLSTUDIO_CHANNEL", "")

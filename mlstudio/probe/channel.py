@@ -18,7 +18,7 @@ import json
 import os
 import struct
 from array import array
-from typing import Any, Dict, List, Tuple  # noqa: UP035 — Python 3.8
+from typing import Any, Dict, List, Tuple
 
 MAGIC = b"MLSCHAN1"
 HEADER_BYTES = 16
@@ -46,17 +46,17 @@ class ChannelReader:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._segments: Dict[str, _Segment] = {}  # noqa: UP006
+        self._segments: Dict[str, _Segment] = {}
 
-    def read(self, *, last: bool = False) -> Tuple[Dict[str, Series], List[Dict[str, Any]]]:  # noqa: UP006
+    def read(self, *, last: bool = False) -> Tuple[Dict[str, Series], List[Dict[str, Any]]]:
         """New points by series name, and new events. With `last`, no writer is left: every segment is removed."""
-        points: Dict[str, Series] = {}  # noqa: UP006
-        events: List[Dict[str, Any]] = []  # noqa: UP006
+        points: Dict[str, Series] = {}
+        events: List[Dict[str, Any]] = []
         try:
             names = sorted(name for name in os.listdir(self._folder) if name.endswith(".seg"))
         except OSError:
             return points, events
-        newest: Dict[str, str] = {}  # noqa: UP006
+        newest: Dict[str, str] = {}
         for name in names:
             newest[name.rpartition("-")[0]] = name
         for name in names:
@@ -77,9 +77,9 @@ class _Segment:
     def __init__(self, path: str) -> None:
         self._path = path
         self._offset = HEADER_BYTES
-        self._names: Dict[int, List[str]] = {}  # noqa: UP006
+        self._names: Dict[int, List[str]] = {}
 
-    def read(self, points: Dict[str, Series], events: List[Dict[str, Any]]) -> None:  # noqa: UP006
+    def read(self, points: Dict[str, Series], events: List[Dict[str, Any]]) -> None:
         try:
             with open(self._path, "rb") as file:
                 head = file.read(HEADER_BYTES)
@@ -108,8 +108,8 @@ class _Segment:
         data: bytes,
         begin: int,
         size: int,
-        points: Dict[str, Series],  # noqa: UP006
-        events: List[Dict[str, Any]],  # noqa: UP006
+        points: Dict[str, Series],
+        events: List[Dict[str, Any]],
     ) -> None:
         if kind == POINTS and size >= POINT_HEAD.size:
             names_id, _, step, time = POINT_HEAD.unpack_from(data, begin)

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 import warnings
-from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035 — Python 3.8
+from typing import Any, Dict, List, Optional, Tuple
 
 from mlstudio.probe.channel import (
     EVENT,
@@ -37,10 +37,10 @@ MAX_WAITING_SEGMENTS = 1024
 class Nothing:
     """Outside a run: all calls do nothing."""
 
-    def log(self, step: Optional[int], metrics: Dict[str, Any]) -> None:  # noqa: UP006, UP045
+    def log(self, step: Optional[int], metrics: Dict[str, Any]) -> None:
         pass
 
-    def param(self, parameters: Dict[str, Any]) -> None:  # noqa: UP006
+    def param(self, parameters: Dict[str, Any]) -> None:
         pass
 
     def artifact(self, path: Any) -> None:
@@ -65,8 +65,8 @@ class Client:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._warned: set[str] = set()
-        self._steps: Dict[Tuple[str, ...], int] = {}  # noqa: UP006
-        self._segments: List[str] = []  # noqa: UP006
+        self._steps: Dict[Tuple[str, ...], int] = {}
+        self._segments: List[str] = []
         self._forget_segment()
         os.register_at_fork(after_in_child=self._forget_segment)
 
@@ -76,11 +76,11 @@ class Client:
         self._offset = 0
         self._count = 0
         self._broken_until = 0.0
-        self._names: Dict[Tuple[str, ...], _Names] = {}  # noqa: UP006
+        self._names: Dict[Tuple[str, ...], _Names] = {}
         self._segments = []
         self._stem = "%d-%d" % (os.getpid(), time.time_ns())
 
-    def log(self, step: Optional[int], metrics: Dict[str, Any]) -> None:  # noqa: UP006, UP045
+    def log(self, step: Optional[int], metrics: Dict[str, Any]) -> None:
         """Record `metrics` at `step`; see `mlstudio.log`."""
         names = tuple(metrics)
         with self._lock:
@@ -113,7 +113,7 @@ class Client:
             except Exception as error:  # noqa: BLE001 — training goes on whatever a value does
                 self._warn("log", "a call of mlstudio.log was not recorded: %r" % (error,))
 
-    def param(self, parameters: Dict[str, Any]) -> None:  # noqa: UP006
+    def param(self, parameters: Dict[str, Any]) -> None:
         """Record settings; see `mlstudio.param`."""
         for name, value in _flat(parameters):
             self._event({"type": "param", "name": _name(name), "value": _plain(value)})
@@ -134,12 +134,12 @@ class Client:
 
     # -- the slow way -------------------------------------------------------------------------------------------
 
-    def _log_slowly(self, step: Optional[int], names: Tuple[str, ...], metrics: Dict[str, Any]) -> None:  # noqa: UP006, UP045
+    def _log_slowly(self, step: Optional[int], names: Tuple[str, ...], metrics: Dict[str, Any]) -> None:
         if step is not None:
             step = _whole(step)
         if step is None:
             step = self._next_step(names)
-        numbers: Dict[str, float] = {}  # noqa: UP006
+        numbers: Dict[str, float] = {}
         is_plain = True
         for name, value in _flat(metrics):
             number = _number(value)
@@ -170,7 +170,7 @@ class Client:
                 )
                 self._write(POINTS, payload)
 
-    def _next_step(self, names: Tuple[str, ...]) -> int:  # noqa: UP006
+    def _next_step(self, names: Tuple[str, ...]) -> int:
         known = self._names.get(names)
         if known is not None:
             step = known.step
@@ -180,7 +180,7 @@ class Client:
         self._steps[names] = step + 1
         return step
 
-    def _known(self, clean: Tuple[str, ...], also: Optional[Tuple[str, ...]]) -> Optional[_Names]:  # noqa: UP006, UP045
+    def _known(self, clean: Tuple[str, ...], also: Optional[Tuple[str, ...]]) -> Optional[_Names]:
         """The names' number in this segment, made known first where they are new to it."""
         for attempt in range(2):
             known = self._names.get(clean)
@@ -196,13 +196,13 @@ class Client:
             # A new segment knows no names: remember the steps and begin again.
             if attempt or not self._begin_segment():
                 return None
-        if also is not None and also != clean:
+        if known is not None and also is not None and also != clean:
             alias = _Names(known.id, len(clean))
             alias.step = self._steps.get(also, known.step)
             self._names[also] = alias
         return known
 
-    def _event(self, event: Dict[str, Any]) -> None:  # noqa: UP006
+    def _event(self, event: Dict[str, Any]) -> None:
         event["time"] = time.time()
         with self._lock:
             try:
@@ -277,7 +277,7 @@ class Client:
                 os.write(2, (message + "\n").encode("utf-8", "replace"))
 
 
-def _number(value: Any) -> Optional[float]:  # noqa: UP045
+def _number(value: Any) -> Optional[float]:
     """The value as a float; None if it is no number. Arrays and tensors of one element count as one."""
     if isinstance(value, (str, bytes)) or value is None:
         return None
@@ -293,15 +293,15 @@ def _number(value: Any) -> Optional[float]:  # noqa: UP045
         return None
 
 
-def _whole(step: Any) -> Optional[int]:  # noqa: UP045
+def _whole(step: Any) -> Optional[int]:
     number = _number(step)
     if number is None or not math.isfinite(number) or abs(number) >= 2**63:
         return None
     return int(number)
 
 
-def _flat(values: Dict[Any, Any], prefix: str = "", depth: int = 0) -> List[Tuple[str, Any]]:  # noqa: UP006
-    flat: List[Tuple[str, Any]] = []  # noqa: UP006
+def _flat(values: Dict[Any, Any], prefix: str = "", depth: int = 0) -> List[Tuple[str, Any]]:
+    flat: List[Tuple[str, Any]] = []
     for name, value in values.items():
         full = prefix + name if type(name) is str else prefix + str(name)
         if isinstance(value, dict) and depth < 8:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Optional  # noqa: UP035 — Python 3.8
+from typing import Any, Dict, List, Optional
 
 DEFAULT_SPOOL_LIMIT_BYTES = 1024 * 1024 * 1024
 
@@ -21,16 +21,16 @@ class ProbeConfig:
         self,
         *,
         run_id: str,
-        command: List[str],  # noqa: UP006
+        command: List[str],
         workdir: str = "",
-        env: Optional[Dict[str, str]] = None,  # noqa: UP006, UP045
-        secrets: Optional[List[str]] = None,  # noqa: UP006, UP045
+        env: Optional[Dict[str, str]] = None,
+        secrets: Optional[List[str]] = None,
         secrets_dir: str = "/run/secrets",
         batch_s: float = 0.2,
         sample_s: float = 1.0,
         grace_s: float = 10.0,
-        stop_after_s: Optional[float] = None,  # noqa: UP045
-        clone: Optional[Dict[str, str]] = None,  # noqa: UP006, UP045
+        stop_after_s: Optional[float] = None,
+        clone: Optional[Dict[str, str]] = None,
         spool_limit_bytes: int = DEFAULT_SPOOL_LIMIT_BYTES,
     ) -> None:
         self.run_id = run_id

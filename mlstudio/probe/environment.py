@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import re
-from typing import Any, Dict, List, Optional  # noqa: UP035 — Python 3.8
+from typing import Any, Dict, List, Optional
 
 from mlstudio.probe.nvml import Reader
 
 MAX_PACKAGES = 5000
 
 
-def describe_environment(reader: Optional[Reader]) -> Dict[str, Any]:  # noqa: UP006, UP045
+def describe_environment(reader: Optional[Reader]) -> Dict[str, Any]:
     """The ``environment`` event. What cannot be told is absent."""
-    event: Dict[str, Any] = {  # noqa: UP006
+    event: Dict[str, Any] = {
         "type": "environment",
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -61,18 +61,19 @@ def describe_environment(reader: Optional[Reader]) -> Dict[str, Any]:  # noqa: U
     return event
 
 
-def _packages() -> List[List[str]]:  # noqa: UP006
+def _packages() -> List[List[str]]:
     """Installed distributions of this Python: [name, version], sorted."""
     from importlib import metadata
 
-    found: Dict[str, str] = {}  # noqa: UP006
+    found: Dict[str, str] = {}
     for distribution in metadata.distributions():
         try:
             name = distribution.metadata["Name"]
             version = distribution.version
-        except Exception:  # noqa: BLE001, S112 — a broken installation of one package
+        except Exception:  # noqa: BLE001 — a broken installation of one package
             continue
-        if isinstance(name, str) and isinstance(version, str):
+        # A package whose metadata is damaged has neither, whatever the annotations say.
+        if name and version:
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
         if len(found) >= MAX_PACKAGES:
             break

@@ -7,14 +7,15 @@ follow NVML's API reference (https://docs.nvidia.com/deploy/nvml-api/).
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import subprocess
-from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: UP035 — Python 3.8
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 LIBRARY_VARIABLE = "MLSTUDIO_NVML_LIBRARY"
 """Environment variable that names another library file than ``libnvidia-ml.so.1``."""
 
-GpuReading = Dict[str, Any]  # noqa: UP006
+GpuReading = Dict[str, Any]
 """Keys: index, uuid, name, memory_total_bytes, memory_used_bytes, utilisation_percent, power_w, power_limit_w,
 temperature_c, sm_clock_mhz, mem_clock_mhz, throttle_reasons, pcie_rx_bytes_per_s, pcie_tx_bytes_per_s,
 compute_capability, processes [(pid, memory_bytes or None)]."""
@@ -27,7 +28,7 @@ class Reader:
     cuda = ""
     source = ""
 
-    def read(self, *, processes: bool = False) -> List[GpuReading]:  # noqa: UP006
+    def read(self, *, processes: bool = False) -> List[GpuReading]:
         """All devices now. Never raises."""
         raise NotImplementedError
 
@@ -35,7 +36,7 @@ class Reader:
         """Let go of the library."""
 
 
-def open_reader() -> Optional[Reader]:  # noqa: UP045
+def open_reader() -> Optional[Reader]:
     """The best reader that works here; None where there is no NVIDIA GPU (or no way to read it)."""
     for make in (_open_pynvml, _open_ctypes, _open_smi):
         try:
@@ -61,7 +62,7 @@ def _quietly(call: Callable[[], Any]) -> Any:
 # -- nvidia-ml-py -----------------------------------------------------------------------------------------------------
 
 
-def _open_pynvml() -> Optional[Reader]:  # noqa: UP045
+def _open_pynvml() -> Optional[Reader]:
     if os.environ.get(LIBRARY_VARIABLE):
         import pynvml
 
@@ -83,11 +84,13 @@ class _Pynvml(Reader):
         count = _quietly(pynvml.nvmlDeviceGetCount) or 0
         self._devices = [
             handle
-            for handle in (_quietly(lambda i=i: pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count))
+            for handle in (
+                _quietly(functools.partial(pynvml.nvmlDeviceGetHandleByIndex, i)) for i in range(count)
+            )
             if handle is not None
         ]
 
-    def read(self, *, processes: bool = False) -> List[GpuReading]:  # noqa: UP006
+    def read(self, *, processes: bool = False) -> List[GpuReading]:
         return [self._device(index, handle, processes) for index, handle in enumerate(self._devices)]
 
     def _device(self, index: int, handle: Any, processes: bool) -> GpuReading:
@@ -146,7 +149,7 @@ class _Process(ctypes.Structure):
     ]
 
 
-def _open_ctypes() -> Optional[Reader]:  # noqa: UP045
+def _open_ctypes() -> Optional[Reader]:
     library = ctypes.CDLL(os.environ.get(LIBRARY_VARIABLE) or "libnvidia-ml.so.1")
     if library.nvmlInit_v2() != 0:
         return None
@@ -167,7 +170,7 @@ class _Ctypes(Reader):
             else ""
         )
         count = ctypes.c_uint()
-        self._devices: List[Any] = []  # noqa: UP006
+        self._devices: List[Any] = []
         if self._ok("nvmlDeviceGetCount_v2", ctypes.byref(count)):
             for index in range(count.value):
                 handle = ctypes.c_void_p()
@@ -182,7 +185,7 @@ class _Ctypes(Reader):
 
     def _number(
         self, function: str, handle: Any, *arguments: Any, kind: Any = ctypes.c_uint
-    ) -> Optional[int]:  # noqa: UP045
+    ) -> Optional[int]:
         value = kind()
         return value.value if self._ok(function, handle, *arguments, ctypes.byref(value)) else None
 
@@ -190,7 +193,7 @@ class _Ctypes(Reader):
         text = ctypes.create_string_buffer(96)
         return _text(text.value) if self._ok(function, handle, text, 96) else ""
 
-    def read(self, *, processes: bool = False) -> List[GpuReading]:  # noqa: UP006
+    def read(self, *, processes: bool = False) -> List[GpuReading]:
         return [self._device(index, handle, processes) for index, handle in enumerate(self._devices)]
 
     def _device(self, index: int, handle: Any, processes: bool) -> GpuReading:
@@ -229,7 +232,7 @@ class _Ctypes(Reader):
             reading["processes"] = self._processes(handle)
         return reading
 
-    def _processes(self, handle: Any) -> List[Tuple[int, Optional[int]]]:  # noqa: UP006, UP045
+    def _processes(self, handle: Any) -> List[Tuple[int, Optional[int]]]:
         for function in (
             "nvmlDeviceGetComputeRunningProcesses_v3",
             "nvmlDeviceGetComputeRunningProcesses_v2",
@@ -265,7 +268,7 @@ _SMI_FIELDS = (
 )
 
 
-def _open_smi() -> Optional[Reader]:  # noqa: UP045
+def _open_smi() -> Optional[Reader]:
     reader = _Smi()
     return reader if reader.read() else None
 
@@ -273,11 +276,11 @@ def _open_smi() -> Optional[Reader]:  # noqa: UP045
 class _Smi(Reader):
     source = "nvidia-smi"
 
-    def read(self, *, processes: bool = False) -> List[GpuReading]:  # noqa: UP006
+    def read(self, *, processes: bool = False) -> List[GpuReading]:
         query = ",".join(field for field, _, _ in _SMI_FIELDS)
         try:
-            answer = subprocess.run(  # noqa: S603
-                ["nvidia-smi", "--query-gpu=" + query, "--format=csv,noheader,nounits"],  # noqa: S607
+            answer = subprocess.run(
+                ["nvidia-smi", "--query-gpu=" + query, "--format=csv,noheader,nounits"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -294,7 +297,7 @@ class _Smi(Reader):
             reading: GpuReading = {"compute_capability": ""}
             for word, (_, name, scale) in zip(words, _SMI_FIELDS):
                 reading[name] = (
-                    word if scale is None else _scaled(_quietly(lambda word=word: float(word)), scale)
+                    word if scale is None else _scaled(_quietly(functools.partial(float, word)), scale)
                 )
             reading["index"] = int(reading["index"] or 0)
             self.driver = reading.pop("driver")
@@ -302,7 +305,7 @@ class _Smi(Reader):
         return found
 
 
-def _scaled(value: Optional[float], scale: float) -> Optional[float]:  # noqa: UP045
+def _scaled(value: Optional[float], scale: float) -> Optional[float]:
     return None if value is None else value * scale
 
 

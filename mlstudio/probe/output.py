@@ -6,7 +6,7 @@ import codecs
 import errno
 import os
 from array import array
-from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: UP035 — Python 3.8
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mlstudio.probe.channel import Series
 from mlstudio.probe.redaction import Redactor
@@ -18,7 +18,7 @@ POINTS_A_SERIES = 50_000
 """Points of one series that go into one frame at most."""
 POINTS_A_FRAME = 400_000
 
-Event = Dict[str, Any]  # noqa: UP006
+Event = Dict[str, Any]
 
 
 class Stream:
@@ -52,19 +52,19 @@ class Outlet:
         descriptor: int,
         *,
         spool: Optional[Spool],
-        clock: Callable[[], float],  # noqa: UP045
+        clock: Callable[[], float],
     ) -> None:
-        self._descriptor: Optional[int] = descriptor  # noqa: UP045
+        self._descriptor: Optional[int] = descriptor
         self._spool = spool
         self._clock = clock
         self._seq = 0
         self._log_bytes = 0
-        self._spans: List[List[Any]] = []  # noqa: UP006
-        self._spooled: List[bytes] = []  # noqa: UP006
+        self._spans: List[List[Any]] = []
+        self._spooled: List[bytes] = []
         self._mid_line = False
         self._last_error = False
-        self._events: List[Event] = []  # noqa: UP006
-        self._series: Dict[Tuple[str, str], Series] = {}  # noqa: UP006
+        self._events: List[Event] = []
+        self._series: Dict[Tuple[str, str], Series] = {}
 
     @property
     def is_full(self) -> bool:
@@ -104,12 +104,12 @@ class Outlet:
         event.setdefault("time", self._clock())
         self._events.append(event)
 
-    def points(self, points: Dict[str, Series]) -> None:  # noqa: UP006
+    def points(self, points: Dict[str, Series]) -> None:
         """The user's points for the next frames."""
         for name, series in points.items():
             self._join(name, "metric", series)
 
-    def system(self, counter: int, time: float, readings: Dict[str, float]) -> None:  # noqa: UP006
+    def system(self, counter: int, time: float, readings: Dict[str, float]) -> None:
         """A sample for the next frame."""
         for name, value in readings.items():
             one = Series()
@@ -135,9 +135,9 @@ class Outlet:
             if final and not more:
                 return
 
-    def _take_points(self) -> Tuple[List[Dict[str, Any]], bool]:  # noqa: UP006
+    def _take_points(self) -> Tuple[List[Dict[str, Any]], bool]:
         """Points for one frame, and whether some are left for another."""
-        entries: List[Dict[str, Any]] = []  # noqa: UP006
+        entries: List[Dict[str, Any]] = []
         total = 0
         for key in list(self._series):
             if total >= POINTS_A_FRAME:
@@ -161,9 +161,9 @@ class Outlet:
             )
         return entries, bool(self._series)
 
-    def _frame(self, series: List[Dict[str, Any]], *, final: bool) -> None:  # noqa: UP006
-        log: Dict[str, Any] = {"n": self._log_bytes, "spans": self._spans}  # noqa: UP006
-        body: Dict[str, Any] = {"t": round(self._clock(), 3), "log": log}  # noqa: UP006
+    def _frame(self, series: List[Dict[str, Any]], *, final: bool) -> None:
+        log: Dict[str, Any] = {"n": self._log_bytes, "spans": self._spans}
+        body: Dict[str, Any] = {"t": round(self._clock(), 3), "log": log}
         if series:
             body["series"] = series
         if self._events:
@@ -212,9 +212,9 @@ class Spool:
     def __init__(self, folder: str, *, limit_bytes: int) -> None:
         self._folder = folder
         self._limit = limit_bytes
-        self._file: Optional[int] = None  # noqa: UP045
+        self._file: Optional[int] = None
         self._number = -1
-        self._sizes: Dict[int, int] = {}  # noqa: UP006
+        self._sizes: Dict[int, int] = {}
         self._told = False
         os.makedirs(folder, exist_ok=True)
 

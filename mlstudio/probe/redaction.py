@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterable, List, Sequence, Tuple  # noqa: UP035 — Python 3.8
+from typing import Dict, Iterable, List, Sequence, Tuple
 
 HIDDEN = "[redacted]"
 
@@ -46,9 +46,9 @@ def redact_text(text: str) -> str:
     return _ASSIGNED.sub(lambda f: f.group(1) + HIDDEN if is_secret_name(f.group(2)) else f.group(0), text)
 
 
-def redact_command(command: Sequence[str]) -> Tuple[str, ...]:  # noqa: UP006
+def redact_command(command: Sequence[str]) -> Tuple[str, ...]:
     """An argument vector without secrets: ``--token X``, ``--token=X``, ``token=X``, and values that look like one."""
-    words: List[str] = []  # noqa: UP006
+    words: List[str] = []
     hide_next = False
     for word in command:
         if hide_next and not word.startswith("--"):
@@ -66,7 +66,7 @@ def redact_command(command: Sequence[str]) -> Tuple[str, ...]:  # noqa: UP006
     return tuple(words)
 
 
-def redact_env(pairs: Iterable[Tuple[str, str]]) -> Tuple[Tuple[str, str], ...]:  # noqa: UP006
+def redact_env(pairs: Iterable[Tuple[str, str]]) -> Tuple[Tuple[str, str], ...]:
     """Names and values without secrets. Paths to secrets (``…_FILE``) stay."""
     return tuple(
         (name, HIDDEN if value and is_secret_name(name) else redact_text(value)) for name, value in pairs
@@ -79,10 +79,10 @@ class Redactor:
     `feed` holds back only the end of a piece that may be the beginning of a value; `flush` gives what is held.
     """
 
-    def __init__(self, secrets: Dict[str, str]) -> None:  # noqa: UP006
-        found: Dict[bytes, bytes] = {}  # noqa: UP006
+    def __init__(self, secrets: Dict[str, str]) -> None:
+        found: Dict[bytes, bytes] = {}
         for name, value in secrets.items():
-            mark = ("[secret %s]" % name).encode()  # noqa: UP031 — Python 3.8 and bytes
+            mark = ("[secret %s]" % name).encode()
             for form in {value, value.strip()}:
                 # A very short value would take ordinary text apart and hide nothing.
                 if len(form) >= 4:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Callable, Dict, Iterator, List, Optional, Tuple  # noqa: UP035 — Python 3.8
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from mlstudio.probe import nvml
 
-Sample = Tuple[int, float, Dict[str, float]]  # noqa: UP006
+Sample = Tuple[int, float, Dict[str, float]]
 """(counter, wall time, reading by series name)"""
 
 _NO_LIMIT = 1 << 60
@@ -39,15 +39,15 @@ class Sampler(threading.Thread):
         *,
         every_s: float,
         deliver: Callable[[Sample], None],
-        tree_of: Optional[int] = None,  # noqa: UP045
+        tree_of: Optional[int] = None,
     ) -> None:
         super().__init__(name="sampler", daemon=True)
         self._every_s = max(0.1, every_s)
         self._deliver = deliver
         self._usage: Usage = Tree(tree_of) if tree_of is not None else open_usage()
         self._stopping = threading.Event()
-        self._last: Dict[str, Tuple[float, float]] = {}  # noqa: UP006
-        self.gpu_reader: Optional[nvml.Reader] = None  # noqa: UP045
+        self._last: Dict[str, Tuple[float, float]] = {}
+        self.gpu_reader: Optional[nvml.Reader] = None
         self.ready = threading.Event()
         """Set once the GPUs were looked for."""
 
@@ -70,9 +70,9 @@ class Sampler(threading.Thread):
             due = max(due + self._every_s, time.monotonic())
             self._stopping.wait(due - time.monotonic())
 
-    def sample(self) -> Dict[str, float]:  # noqa: UP006
+    def sample(self) -> Dict[str, float]:
         """The readings that are to be had now; rates since the last call."""
-        found: Dict[str, float] = {}  # noqa: UP006
+        found: Dict[str, float] = {}
         now = time.monotonic()
         usage = self._usage
         cpu = usage.cpu_seconds()
@@ -96,7 +96,7 @@ class Sampler(threading.Thread):
                         found["gpu.%d.%s" % (gpu["index"], name)] = float(value)
         return found
 
-    def _rate(self, found: Dict[str, float], name: str, total: float, now: float) -> None:  # noqa: UP006
+    def _rate(self, found: Dict[str, float], name: str, total: float, now: float) -> None:
         before = self._last.get(name)
         self._last[name] = (total, now)
         if before is not None and now > before[1] and total >= before[0]:
@@ -106,22 +106,22 @@ class Sampler(threading.Thread):
 class Usage:
     """What a group of processes uses. A reading that is not to be had is None."""
 
-    def cpu_seconds(self) -> Optional[float]:  # noqa: UP045
+    def cpu_seconds(self) -> Optional[float]:
         """CPU time used since the beginning."""
         return None
 
-    def memory_bytes(self) -> Optional[int]:  # noqa: UP045
+    def memory_bytes(self) -> Optional[int]:
         """Memory in use, without file cache that could be given up at once."""
         return None
 
-    def memory_limit_bytes(self) -> Optional[int]:  # noqa: UP045
+    def memory_limit_bytes(self) -> Optional[int]:
         return None
 
-    def io_bytes(self) -> Optional[Tuple[int, int]]:  # noqa: UP006, UP045
+    def io_bytes(self) -> Optional[Tuple[int, int]]:
         """Bytes read from and written to block devices since the beginning."""
         return None
 
-    def net_bytes(self) -> Optional[Tuple[int, int]]:  # noqa: UP006, UP045
+    def net_bytes(self) -> Optional[Tuple[int, int]]:
         """Bytes received and sent since the beginning, the loopback device left out."""
         return None
 
@@ -140,7 +140,7 @@ def open_usage(root: str = "/sys/fs/cgroup") -> Usage:
 
 
 class _Container(Usage):
-    def net_bytes(self) -> Optional[Tuple[int, int]]:  # noqa: UP006, UP045
+    def net_bytes(self) -> Optional[Tuple[int, int]]:
         received = sent = 0
         for line in _text("/proc/net/dev").splitlines()[2:]:
             name, _, rest = line.partition(":")
@@ -160,21 +160,21 @@ class CgroupV2(_Container):
     def _read(self, name: str) -> str:
         return _text(os.path.join(self._root, name))
 
-    def cpu_seconds(self) -> Optional[float]:  # noqa: UP045
+    def cpu_seconds(self) -> Optional[float]:
         usage = _field(self._read("cpu.stat"), "usage_usec")
         return None if usage is None else usage / 1e6
 
-    def memory_bytes(self) -> Optional[int]:  # noqa: UP045
+    def memory_bytes(self) -> Optional[int]:
         current = _whole(self._read("memory.current"))
         if current is None:
             return None
         return max(0, current - (_field(self._read("memory.stat"), "inactive_file") or 0))
 
-    def memory_limit_bytes(self) -> Optional[int]:  # noqa: UP045
+    def memory_limit_bytes(self) -> Optional[int]:
         limit = _whole(self._read("memory.max"))
         return limit if limit is not None and limit < _NO_LIMIT else None
 
-    def io_bytes(self) -> Optional[Tuple[int, int]]:  # noqa: UP006, UP045
+    def io_bytes(self) -> Optional[Tuple[int, int]]:
         text = self._read("io.stat")
         if not text:
             return None
@@ -198,24 +198,24 @@ class CgroupV1(_Container):
     def _read(self, *names: str) -> str:
         return _text(os.path.join(self._root, *names))
 
-    def cpu_seconds(self) -> Optional[float]:  # noqa: UP045
+    def cpu_seconds(self) -> Optional[float]:
         for folder in ("cpuacct", "cpu,cpuacct"):
             usage = _whole(self._read(folder, "cpuacct.usage"))
             if usage is not None:
                 return usage / 1e9
         return None
 
-    def memory_bytes(self) -> Optional[int]:  # noqa: UP045
+    def memory_bytes(self) -> Optional[int]:
         current = _whole(self._read("memory", "memory.usage_in_bytes"))
         if current is None:
             return None
         return max(0, current - (_field(self._read("memory", "memory.stat"), "total_inactive_file") or 0))
 
-    def memory_limit_bytes(self) -> Optional[int]:  # noqa: UP045
+    def memory_limit_bytes(self) -> Optional[int]:
         limit = _whole(self._read("memory", "memory.limit_in_bytes"))
         return limit if limit is not None and limit < _NO_LIMIT else None
 
-    def io_bytes(self) -> Optional[Tuple[int, int]]:  # noqa: UP006, UP045
+    def io_bytes(self) -> Optional[Tuple[int, int]]:
         text = self._read("blkio", "blkio.throttle.io_service_bytes")
         if not text:
             return None
@@ -236,26 +236,26 @@ class CgroupV1(_Container):
 class Tree(Usage):
     """A process with all its descendants (None: every process that can be seen), from /proc."""
 
-    def __init__(self, root: Optional[int]) -> None:  # noqa: UP045
+    def __init__(self, root: Optional[int]) -> None:
         self._root = root
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._page = os.sysconf("SC_PAGE_SIZE")
-        self._ended_cpu: Dict[int, float] = {}  # noqa: UP006
-        self._seen_io: Dict[int, Tuple[int, int]] = {}  # noqa: UP006
+        self._ended_cpu: Dict[int, float] = {}
+        self._seen_io: Dict[int, Tuple[int, int]] = {}
 
-    def _pids(self) -> List[int]:  # noqa: UP006
+    def _pids(self) -> List[int]:
         if self._root is None:
             return [int(name) for name in os.listdir("/proc") if name.isdigit()]
         return [self._root, *descendants(self._root)]
 
-    def cpu_seconds(self) -> Optional[float]:  # noqa: UP045
+    def cpu_seconds(self) -> Optional[float]:
         for pid in self._pids():
             words = _stat(pid)
             if words:
                 self._ended_cpu[pid] = (int(words[11]) + int(words[12])) / self._ticks
         return sum(self._ended_cpu.values()) if self._ended_cpu else None
 
-    def memory_bytes(self) -> Optional[int]:  # noqa: UP045
+    def memory_bytes(self) -> Optional[int]:
         pages = 0
         for pid in self._pids():
             words = _text("/proc/%d/statm" % pid).split()
@@ -263,7 +263,7 @@ class Tree(Usage):
                 pages += int(words[1])
         return pages * self._page if pages else None
 
-    def io_bytes(self) -> Optional[Tuple[int, int]]:  # noqa: UP006, UP045
+    def io_bytes(self) -> Optional[Tuple[int, int]]:
         for pid in self._pids():
             text = _text("/proc/%d/io" % pid)
             read, written = _field(text, "read_bytes:"), _field(text, "write_bytes:")
@@ -276,7 +276,7 @@ class Tree(Usage):
 
 def descendants(pid: int) -> Iterator[int]:
     """The processes below `pid`, as they are now."""
-    children: Dict[int, List[int]] = {}  # noqa: UP006
+    children: Dict[int, List[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             words = _stat(int(name))
@@ -289,7 +289,7 @@ def descendants(pid: int) -> Iterator[int]:
         waiting.extend(children.get(child, ()))
 
 
-def _stat(pid: int) -> List[str]:  # noqa: UP006
+def _stat(pid: int) -> List[str]:
     """Fields of /proc/PID/stat from the state on: proc(5). The name before them may hold spaces and brackets."""
     return _text("/proc/%d/stat" % pid).rpartition(")")[2].split()
 
@@ -302,12 +302,12 @@ def _text(path: str) -> str:
         return ""
 
 
-def _whole(text: str) -> Optional[int]:  # noqa: UP045
+def _whole(text: str) -> Optional[int]:
     text = text.strip()
     return int(text) if text.isdigit() else None
 
 
-def _field(text: str, name: str) -> Optional[int]:  # noqa: UP045
+def _field(text: str, name: str) -> Optional[int]:
     for line in text.splitlines():
         words = line.split()
         if len(words) == 2 and words[0] == name and words[1].isdigit():

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any, Deque, Dict, List, Optional, Set, Tuple  # noqa: UP035 — Python 3.8
+from typing import Any, Deque, Dict, List, Optional, Set, Tuple
 
 from mlstudio.probe.channel import ChannelReader
 from mlstudio.probe.config import ProbeConfig
@@ -48,11 +48,11 @@ class Supervisor:
         self._config = config
         self._root = root
         self._is_init = os.getpid() == 1
-        self._samples: Deque[Sample] = collections.deque(maxlen=4096)  # noqa: UP006
-        self._secrets: Dict[str, str] = {}  # noqa: UP006
-        self._child: Optional[subprocess.Popen[bytes]] = None  # noqa: UP045
-        self._status: Optional[int] = None  # noqa: UP045
-        self._asked_at: Optional[float] = None  # noqa: UP045
+        self._samples: Deque[Sample] = collections.deque(maxlen=4096)
+        self._secrets: Dict[str, str] = {}
+        self._child: Optional[subprocess.Popen[bytes]] = None
+        self._status: Optional[int] = None
+        self._asked_at: Optional[float] = None
         self._asked_with = 0
         self._kill_sent = False
         self._usage: Usage = open_usage()
@@ -63,7 +63,7 @@ class Supervisor:
         channel = os.path.join(self._root, "run", "channel")
         try:
             os.makedirs(channel, exist_ok=True)
-            spool: Optional[Spool] = Spool(  # noqa: UP045
+            spool: Optional[Spool] = Spool(
                 os.path.join(self._root, "run", "spool"), limit_bytes=self._config.spool_limit_bytes
             )
         except OSError as error:
@@ -129,7 +129,7 @@ class Supervisor:
                 pass
         return wake
 
-    def _take_secrets(self) -> Dict[str, str]:  # noqa: UP006
+    def _take_secrets(self) -> Dict[str, str]:
         """Read the secrets from standard input and lay them down as files."""
         names = self._config.secrets
         if not names:
@@ -139,7 +139,7 @@ class Supervisor:
             try:
                 piece = os.read(0, 65536)
             except OSError as error:
-                raise StartFailed("The secrets did not arrive: %s." % error.strerror)
+                raise StartFailed("The secrets did not arrive: %s." % error.strerror) from None
             if not piece:
                 break
             data += piece
@@ -147,7 +147,7 @@ class Supervisor:
             values = json.loads(bytes(data))
             found = {name: str(values[name]) for name in names}
         except (ValueError, KeyError, TypeError):
-            raise StartFailed("The secrets did not arrive.")
+            raise StartFailed("The secrets did not arrive.") from None
         folder = self._config.secrets_dir
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -157,7 +157,7 @@ class Supervisor:
                 with os.fdopen(file, "w", encoding="utf-8") as out:
                     out.write(value)
         except OSError as error:
-            raise StartFailed("The secrets cannot be written to %s: %s." % (folder, error.strerror))
+            raise StartFailed("The secrets cannot be written to %s: %s." % (folder, error.strerror)) from None
         return found
 
     def _prepare(self) -> None:
@@ -170,7 +170,7 @@ class Supervisor:
             except OSError as error:
                 raise StartFailed(
                     "The folder %s cannot be entered: %s." % (self._config.workdir, error.strerror)
-                )
+                ) from None
 
     def _clone(self, url: str, commit: str, target: str) -> None:
         """Fetch the code at exactly one commit; what Git says goes to the output."""
@@ -178,7 +178,7 @@ class Supervisor:
             raise StartFailed("The code cannot be cloned: there is no git in the image.")
         environment = dict(os.environ, GIT_TERMINAL_PROMPT="0", GIT_CONFIG_NOSYSTEM="1", HOME=self._home())
         git = ["git", "-c", "advice.detachedHead=false", "-c", "safe.directory=*", "-C", target]
-        steps: List[Tuple[List[str], bool]] = [  # noqa: UP006
+        steps: List[Tuple[List[str], bool]] = [
             (["init", "--quiet"], True),
             (["fetch", "--quiet", "--depth=1", "--", url, commit], False),
         ]
@@ -186,22 +186,22 @@ class Supervisor:
         try:
             os.makedirs(target, exist_ok=True)
         except OSError as error:
-            raise StartFailed("The code cannot be cloned into %s: %s." % (target, error.strerror))
+            raise StartFailed("The code cannot be cloned into %s: %s." % (target, error.strerror)) from None
         ok = True
         for arguments, needed in steps:
-            ok = self._git(git + arguments, environment, stream)
+            ok = self._git([*git, *arguments], environment, stream)
             if not ok and needed:
                 raise StartFailed("The code cannot be cloned into %s: see the output." % target)
         if not ok:
             # Some servers give no single commits: fetch all branches and tags.
             refs = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
-            if not self._git(git + ["fetch", "--quiet", "--", url, *refs], environment, stream):
+            if not self._git([*git, "fetch", "--quiet", "--", url, *refs], environment, stream):
                 raise StartFailed("The code cannot be fetched from %s: see the output." % url)
-        if not self._git(git + ["checkout", "--quiet", "--force", commit, "--"], environment, stream):
+        if not self._git([*git, "checkout", "--quiet", "--force", commit, "--"], environment, stream):
             raise StartFailed("The commit %s is not in %s." % (commit[:12], url))
         self._outlet.event({"type": "cloned", "url": url, "commit": commit})
 
-    def _git(self, command: List[str], environment: Dict[str, str], stream: Stream) -> bool:  # noqa: UP006
+    def _git(self, command: List[str], environment: Dict[str, str], stream: Stream) -> bool:
         done = subprocess.run(
             command,
             env=environment,
@@ -216,7 +216,7 @@ class Supervisor:
         home = os.environ.get("HOME", "")
         return home if home and os.access(home, os.W_OK) else "/tmp"
 
-    def _environment(self, channel: str) -> Dict[str, str]:  # noqa: UP006
+    def _environment(self, channel: str) -> Dict[str, str]:
         environment = dict(os.environ)
         environment.setdefault("PYTHONUNBUFFERED", "1")
         environment["HOME"] = self._home()
@@ -232,10 +232,10 @@ class Supervisor:
             environment[name + "_FILE"] = os.path.join(self._config.secrets_dir, os.path.basename(name))
         return environment
 
-    def _start(self, environment: Dict[str, str]) -> None:  # noqa: UP006
+    def _start(self, environment: Dict[str, str]) -> None:
         command = self._config.command
         try:
-            self._child = subprocess.Popen(  # noqa: S603
+            self._child = subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -246,11 +246,13 @@ class Supervisor:
                 restore_signals=True,
             )
         except FileNotFoundError:
-            raise StartFailed("There is no program “%s” in the image." % command[0])
+            raise StartFailed("There is no program “%s” in the image." % command[0]) from None
         except PermissionError:
-            raise StartFailed("The program “%s” may not be executed." % command[0])
+            raise StartFailed("The program “%s” may not be executed." % command[0]) from None
         except (OSError, ValueError) as error:
-            raise StartFailed("“%s” cannot be started: %s." % (command[0], getattr(error, "strerror", error)))
+            raise StartFailed(
+                "“%s” cannot be started: %s." % (command[0], getattr(error, "strerror", error))
+            ) from None
 
     def _never_started(self, message: str) -> int:
         self._outlet.write(("ML Studio: %s\n" % message).encode("utf-8", "replace"), True)
@@ -269,10 +271,12 @@ class Supervisor:
 
     # -- while it runs -------------------------------------------------------------------------------------------
 
-    def _mind(self, wake: socket.socket, sampler: Sampler) -> Set[int]:  # noqa: UP006
+    def _mind(self, wake: socket.socket, sampler: Sampler) -> Set[int]:
         """Pass output on, gather points, forward signals, reap, until the command has ended; returns the leftovers."""
         child = self._child
-        assert child is not None and child.stdout is not None and child.stderr is not None
+        assert child is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
         streams = {
             child.stdout.fileno(): Stream(False, Redactor(self._secrets)),
             child.stderr.fileno(): Stream(True, Redactor(self._secrets)),
@@ -286,8 +290,8 @@ class Supervisor:
         started = time.monotonic()
         stop_at = started + self._config.stop_after_s if self._config.stop_after_s else None
         described = False
-        ended_at: Optional[float] = None  # noqa: UP045
-        leftovers: Set[int] = set()  # noqa: UP006
+        ended_at: Optional[float] = None
+        leftovers: Set[int] = set()
         leftovers_killed = False
         while True:
             now = time.monotonic()
@@ -346,7 +350,7 @@ class Supervisor:
             )
         self._signal_group(number)
 
-    def _enforce(self, stop_at: Optional[float]) -> None:  # noqa: UP045
+    def _enforce(self, stop_at: Optional[float]) -> None:
         now = time.monotonic()
         if stop_at is not None and now >= stop_at and self._asked_at is None and self._status is None:
             self._ask_to_end(signal.SIGTERM, why="time limit")
@@ -367,14 +371,14 @@ class Supervisor:
             except (ProcessLookupError, PermissionError):
                 pass
 
-    def _signal_all(self, pids: Set[int], number: int) -> None:  # noqa: UP006
+    def _signal_all(self, pids: Set[int], number: int) -> None:
         for pid in pids:
             try:
                 os.kill(pid, number)
             except (ProcessLookupError, PermissionError):
                 pass
 
-    def _leftovers(self) -> Set[int]:  # noqa: UP006
+    def _leftovers(self) -> Set[int]:
         """Processes that outlived the command: all others in a container, our own descendants elsewhere."""
         me = os.getpid()
         if self._is_init:
@@ -400,7 +404,7 @@ class Supervisor:
                     -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
                 )
 
-    def _pass_on(self, descriptor: int, streams: Dict[int, Stream], selector: selectors.BaseSelector) -> bool:  # noqa: UP006
+    def _pass_on(self, descriptor: int, streams: Dict[int, Stream], selector: selectors.BaseSelector) -> bool:
         """Pass on what can be read now; False at the end of the stream or when there is nothing."""
         try:
             data = os.read(descriptor, READ_BYTES)
@@ -418,7 +422,7 @@ class Supervisor:
             return False
         return True
 
-    def _drain(self, descriptor: int, streams: Dict[int, Stream], selector: selectors.BaseSelector) -> None:  # noqa: UP006
+    def _drain(self, descriptor: int, streams: Dict[int, Stream], selector: selectors.BaseSelector) -> None:
         """What is left in a pipe after the end; a process that could not be killed may hold it open."""
         for _ in range(4096):
             if not self._pass_on(descriptor, streams, selector):
@@ -439,13 +443,13 @@ class Supervisor:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _finish(self, leftovers: Set[int], oom_before: int) -> int:  # noqa: UP006
+    def _finish(self, leftovers: Set[int], oom_before: int) -> int:
         self._gather(last=True)
         status = self._status if self._status is not None else 0
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = 128 + number if number is not None else os.WEXITSTATUS(status)
         oom = self._usage.oom_kills() > oom_before and code != 0
-        event: Dict[str, Any] = {  # noqa: UP006
+        event: Dict[str, Any] = {
             "type": "exit",
             "code": code,
             "signal": number,
@@ -477,7 +481,7 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def _end_in_words(code: int, number: Optional[int], oom: bool) -> str:  # noqa: UP045
+def _end_in_words(code: int, number: Optional[int], oom: bool) -> str:
     if oom:
         return "The kernel killed it because the memory was used up."
     if number is not None:

@@ -17,7 +17,7 @@ import json
 import re
 import zlib
 from array import array
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple  # noqa: UP035 — Python 3.8
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 MAGIC = b"\x1eMLS1 "
 MAX_FRAME_BYTES = 32 * 1024 * 1024
@@ -29,7 +29,7 @@ FRAMES_PER_SEGMENT = 1024
 _HEAD = re.compile(rb"\x1eMLS1 ([0-9]{1,15}) ([0-9a-f]{8}) ")
 _PACK_FROM = 200
 
-Body = Dict[str, Any]  # noqa: UP006
+Body = Dict[str, Any]
 
 
 class WireError(ValueError):
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
     seq: int
     body: Body
     log: bytes
-    spans: Tuple[Tuple[bool, int, float], ...]  # noqa: UP006
+    spans: Tuple[Tuple[bool, int, float], ...]
     intact: bool
 
 
@@ -71,7 +71,7 @@ def encode_frame(seq: int, body: Body) -> bytes:
     return b"%s%d %08x %s\n" % (MAGIC, seq, zlib.crc32(payload), payload)
 
 
-def parse_frame(line: bytes) -> Optional[Tuple[int, Body]]:  # noqa: UP006, UP045
+def parse_frame(line: bytes) -> Optional[Tuple[int, Body]]:
     """The number and body of a frame's line (without its newline); None for anything else, however close."""
     if len(line) > MAX_FRAME_BYTES:
         return None
@@ -104,9 +104,9 @@ class Decoder:
         """Output after the last frame."""
         return bytes(self._log + self._line)
 
-    def feed(self, data: bytes) -> List[Frame]:  # noqa: UP006
+    def feed(self, data: bytes) -> List[Frame]:
         """The frames that `data` completes. Raises WireError when over 64 MiB wait for one."""
-        frames: List[Frame] = []  # noqa: UP006
+        frames: List[Frame] = []
         if self._line:
             data = bytes(self._line) + data
             self._line.clear()
@@ -188,9 +188,9 @@ def encode_points(
     return entry
 
 
-def decode_points(body: Body) -> List[Columns]:  # noqa: UP006
+def decode_points(body: Body) -> List[Columns]:
     """The series of a frame. An entry that is malformed is left out."""
-    found: List[Columns] = []  # noqa: UP006
+    found: List[Columns] = []
     entries = body.get("series")
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
@@ -218,9 +218,9 @@ def _frame(seq: int, body: Body, log: bytes, *, interrupted: bool) -> Frame:
     return Frame(seq, body, log, _spans(part.get("spans"), body.get("t"), len(log), intact=intact), intact)
 
 
-def _spans(raw: Any, time: Any, size: int, *, intact: bool) -> Tuple[Tuple[bool, int, float], ...]:  # noqa: UP006
+def _spans(raw: Any, time: Any, size: int, *, intact: bool) -> Tuple[Tuple[bool, int, float], ...]:
     """Spans that cover exactly `size` bytes; if the writer's do not, one span for all of it."""
-    spans: List[Tuple[bool, int, float]] = []  # noqa: UP006
+    spans: List[Tuple[bool, int, float]] = []
     if intact and isinstance(raw, list):
         try:
             spans = [(bool(kind), int(count), float(when)) for kind, count, when in raw]
@@ -250,7 +250,7 @@ def _little(values: "array[Any]") -> bytes:
 
 def _column(code: str, text: Any) -> "array[Any]":
     if not isinstance(text, str):
-        raise ValueError("not a column")
+        raise TypeError("not a column")
     values = array(code)
     values.frombytes(base64.b64decode(text, validate=True))
     if _SWAP:

@@ -14,7 +14,8 @@ if sys.version_info < (3, 8):
     import json, os
     with open(sys.argv[1]) as file:
         config = json.load(file)
-    sys.stderr.write("ML Studio: Python %d.%d is too old for metrics (3.8 is needed); output only.\\n" % sys.version_info[:2])
+    found = "%d.%d" % sys.version_info[:2]
+    sys.stderr.write("ML Studio: Python " + found + " is too old for metrics (3.8 is needed); output only.\\n")
     if config.get("secrets"):
         sys.stderr.write("ML Studio: secrets cannot be handed over without the probe.\\n")
         sys.exit(125)
