@@ -60,10 +60,10 @@ def make_application(argv: Sequence[str]) -> QApplication:
 
 
 @contextlib.contextmanager
-def open_window(app: QApplication, studio: Studio, *, watch: bool = True) -> Iterator[Shell]:
-    """The window over a studio, closed again at the end. `watch` False leaves the timers off, for tests."""
+def open_window(app: QApplication, studio: Studio, *, keep_recorder: bool = True) -> Iterator[Shell]:
+    """The window over a studio, closed again at the end. `keep_recorder` False starts no recorder, for tests."""
     theme = Theme(app, preference=_wanted_theme(studio))
-    bridge = Bridge(studio, watch=watch)
+    bridge = Bridge(studio, keep_recorder=keep_recorder)
     shell = Shell(studio, bridge, theme)
     try:
         _add_pages(shell, studio, bridge, theme)

@@ -158,7 +158,8 @@ class Bridge(QObject):
     """(text, level, acts) for the notice line."""
     _arrived = Signal()
 
-    def __init__(self, studio: Studio, *, watch: bool = True) -> None:
+    def __init__(self, studio: Studio, *, watch: bool = True, keep_recorder: bool = True) -> None:
+        """`watch` False asks nothing by itself; `keep_recorder` False leaves the recorder to others."""
         super().__init__()
         self.studio = studio
         self.launches = Launches(studio)
@@ -181,10 +182,11 @@ class Bridge(QObject):
         self._engines_timer.timeout.connect(self.look_around)
         if watch:
             self._tick.start()
-            self._recorder_timer.start()
             self._engines_timer.start()
             self._on_tick()
-            self._on_recorder_due()
+            if keep_recorder:
+                self._recorder_timer.start()
+                self._on_recorder_due()
             self.look_around()
 
     def read(

@@ -72,6 +72,16 @@ class _Grid(pg.GraphicsObject):  # type: ignore[misc]  # pyqtgraph has no type i
             painter.drawLine(QPointF(box.left(), tick.place), QPointF(box.right(), tick.place))
 
 
+class _Crosshair(pg.InfiniteLine):  # type: ignore[misc]  # as above
+    """A vertical line that lies on whole pixels."""
+
+    def paint(self, painter: QPainter, *_: object) -> None:
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        left, right = self._endPoints
+        painter.setPen(self.currentPen)
+        painter.drawLine(QPointF(left, 0), QPointF(right, 0))
+
+
 class _Box(pg.ViewBox):  # type: ignore[misc]  # as above
     """Dragging zooms into a box, a double click shows all, the wheel belongs to the page unless Ctrl is held."""
 
@@ -111,8 +121,8 @@ class _Items:
 
     def __init__(self, box: pg.ViewBox) -> None:
         self._box = box
-        self.raw = pg.PlotCurveItem(skipFiniteCheck=False)
-        self.line = pg.PlotCurveItem(skipFiniteCheck=False)
+        self.raw = pg.PlotCurveItem(antialias=True)
+        self.line = pg.PlotCurveItem(antialias=True)
         for item in (self.raw, self.line):
             item.setSegmentedLineMode("off")
             box.addItem(item, ignoreBounds=True)
@@ -170,7 +180,7 @@ class CurvePlot(QWidget):
         self._box.addItem(self._grid, ignoreBounds=True)
         self._dots = pg.ScatterPlotItem(pxMode=True)
         self._ends = pg.ScatterPlotItem(pxMode=True)
-        self._line = pg.InfiniteLine(angle=90, movable=False)
+        self._line = _Crosshair(angle=90, movable=False)
         self._line.setVisible(False)
         for item, height in ((self._ends, 20), (self._line, 30), (self._dots, 40)):
             item.setZValue(height)
@@ -519,6 +529,8 @@ class CurvePlot(QWidget):
 
     def _show_dots(self) -> None:
         spots = []
+        edge = QPen(self.theme.colour("plot.background"), 1)
+        edge.setCosmetic(True)
         if self._crosshair is not None:
             for curve in self._curves.values():
                 value = _value_at(curve.data, self._crosshair)
@@ -528,7 +540,7 @@ class CurvePlot(QWidget):
                             "pos": (self._crosshair, value),
                             "size": self.theme.length("plot.crosshair_dot"),
                             "brush": self._colour_of(curve, 1.0),
-                            "pen": QPen(self.theme.colour("plot.background"), 1),
+                            "pen": edge,
                             "symbol": self._symbol(curve),
                         }
                     )

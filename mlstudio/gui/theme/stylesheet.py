@@ -128,6 +128,7 @@ QAbstractScrollArea { border: none; }
 QScrollArea, QScrollArea > QWidget > QWidget[bare="true"] { background: transparent; }
 QTableView, QListView, QTreeView { background: ${surface_base}; color: ${text_primary}; border: none; gridline-color: ${border_subtle};
   selection-background-color: ${surface_selected}; selection-color: ${text_primary}; outline: none; }
+QTableView::item { padding: 0 5px; border: none; }
 QHeaderView { background: ${surface_window}; border: none; }
 QHeaderView::section { background: ${surface_window}; color: ${text_secondary}; border: none;
   border-bottom: 1px solid ${border_default}; padding: 0 8px; height: 27px; }

@@ -161,6 +161,8 @@ class CodeView(QTextEdit):
 
     def set_code(self, text: str) -> None:
         """Show `text`; does nothing if it is shown already, and keeps the place when it changed."""
+        if self.isReadOnly():
+            text = text.rstrip("\n")
         if text == self.toPlainText():
             return
         place = self.verticalScrollBar().value()

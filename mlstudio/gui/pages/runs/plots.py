@@ -114,7 +114,7 @@ class PlotsPane(Pane):
         self._hovered_x: float | None = None
         self._hovered_plot = ""
         self._log: set[str] = set()
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(420)
         self._tool_bar()
         self._split = Splitter(vertical=True)
         self.column.addWidget(self._split, 1)
@@ -189,18 +189,18 @@ class PlotsPane(Pane):
 
     def _tool_bar(self) -> None:
         theme = self._theme
-        bar = Bar(height=40, edge="", margins=(12, 12))
+        bar = Bar(height=40, edge="", margins=(12, 12), spacing=6)
         self._axis_select = Select(
             theme, name="Horizontal axis", options=[(axis.value, words) for axis, words in _AXES], small=True
         )
-        self._axis_select.setFixedWidth(112)
+        self._axis_select.setFixedWidth(100)
         self._axis_select.value_changed.connect(self._on_axis_changed)
         bar.row.addWidget(self._axis_select)
         bar.row.addWidget(Label("Smooth", theme, tone="secondary", size="small"))
         self._smooth = QSlider(Qt.Orientation.Horizontal)
         self._smooth.setRange(0, 99)
         self._smooth.setValue(80)
-        self._smooth.setFixedWidth(72)
+        self._smooth.setFixedWidth(56)
         self._smooth.setAccessibleName("Smoothing")
         self._smooth.setToolTip(
             "Debiased moving average over the same share of the width whatever the number of points; "
