@@ -23,6 +23,11 @@ from tests.gui.seed import seed
 DEADLINE_MS = 8000
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    # Qt's offscreen platform warns of every top-level widget that states a size; there is nothing to mend.
+    item.add_marker(pytest.mark.qt_log_ignore("does not support propagateSizeHints", extend=True))
+
+
 class IdleEngine:
     """An engine that is well and has no containers."""
 
