@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlstudio.engines.build_context import total_bytes, write_context, write_mount
+from mlstudio.engines.build_failure import StepFailed
 from mlstudio.engines.buildkit_trace import MalformedTrace, TraceReader
 from mlstudio.engines.docker_images import MOUNT_LABEL, Connect, DockerImages
 from mlstudio.engines.docker_stream import Refused, Stream
 from mlstudio.engines.docker_translate import refusal
 from mlstudio.engines.engine import MANAGED_LABEL, BuildContext, BuildMount
-from mlstudio.model.errors import BuildFailed, Cancelled, EngineAway, NotFound, WorldError
+from mlstudio.model.errors import Cancelled, EngineAway, NotFound, WorldError
 from mlstudio.model.image import (
     BuildEvent,
     BuildFinished,
@@ -59,16 +60,6 @@ _FROM = re.compile(
 _COPY_FROM = re.compile(r"^\s*COPY\s+(?:--\S+\s+)*?--from=(?P<image>\S+)", re.IGNORECASE | re.MULTILINE)
 _ARG = re.compile(r"^\s*ARG\s+(\w+)=(\S+)", re.IGNORECASE | re.MULTILINE)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
-
-
-class StepFailed(BuildFailed):
-    """A build failed at `step`; `log` is the end of what that step printed, `exit_text` BuildKit's own words."""
-
-    def __init__(self, what: str, *, step: str, log: str, exit_text: str, try_this: str = "") -> None:
-        super().__init__(what, why=exit_text, try_this=try_this, details=log)
-        self.step = step
-        self.log = log
-        self.exit_text = exit_text
 
 
 class BuildKit:

@@ -20,14 +20,12 @@ import docker.errors
 import requests.exceptions
 
 from mlstudio.engines.engine import MANAGED_LABEL, RUN_LABEL
+from mlstudio.engines.layout import ROOT, SECRETS_FOLDER
 from mlstudio.model.errors import EngineAway, RequestError, StudioError, WorldError
 from mlstudio.model.launch import EngineImage, LaunchSpec, Observation, Phase
 from mlstudio.model.run import GpuRequest, Network
 
-ROOT = "/mlstudio"
-"""Where the probe lies in the container."""
 PROBE_LABEL = "mlstudio.probe"
-SECRETS_FOLDER = "/run/secrets"
 FOREIGN_UID = 1000
 """The user for images whose own user is root: the first ordinary user of a Linux machine."""
 _OUR_USER = "mlstudio"
