@@ -62,6 +62,12 @@ def command(
         if len(lines) < _PAGE:
             break
         place = lines[-1].number + 1
+    rest = runs.open_line(run_id)
+    if rest is not None and wanted is None:
+        if session.wants_json:
+            entries.append(rest)
+        else:
+            click.echo(safe_line(rest.text, colour=True))
     if session.wants_json:
         session.put_json({"run": run_id, "lines": entries})
 

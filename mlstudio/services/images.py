@@ -231,12 +231,10 @@ class ImageService:
         if spec.image.image or spec.image.dockerfile:
             return None
         framework = self.catalogue.get(recipe.spec.framework)
-        for version in framework.versions:
-            if recipe.spec.version in ("", version.version):
-                for variant in version.variants:
-                    if variant.name == recipe.spec.variant:
-                        return variant
-        return None
+        version = self.catalogue.version(framework, recipe.spec.version)
+        return (
+            self.catalogue.variant(framework, version, recipe.spec.variant) if version is not None else None
+        )
 
     def _images_on(self, name: str, engine: Engine, status: EngineStatus) -> tuple[EngineImage, ...]:
         if not status.usable or not isinstance(engine, CanBuild):

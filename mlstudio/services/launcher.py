@@ -81,6 +81,13 @@ class Launcher:
                 why=f"“{_REDACTED}” stands in its place.",
                 try_this="Pass it as a secret (--secret NAME) and read it from the environment in the script.",
             )
+        if tuple(redact_env(spec.image.env)) != spec.image.env:
+            raise RequestError(
+                "A variable of the image looks like a secret.",
+                field="image.env",
+                why="It would stay in the image, where everybody who has the image can read it.",
+                try_this="Pass it as a secret of the run.",
+            )
         if spec.code.url:
             refuse_password(spec.code.url)
         engine = self._engines.get(spec.engine)
@@ -391,7 +398,6 @@ def redacted(spec: RunSpec) -> RunSpec:
         parameters=tuple(parameters.items()),
         env=tuple(redact_env(spec.env)),
         note=redact_text(spec.note),
-        image=replace(spec.image, env=tuple(redact_env(spec.image.env))),
     )
 
 

@@ -116,6 +116,10 @@ class RunService:
     def log_count(self, run_id: str) -> int:
         return self._history.log_count(run_id)
 
+    def open_line(self, run_id: str) -> LogLine | None:
+        """The line that is being written and not counted yet, such as a progress bar."""
+        return self._history.open_line(run_id)
+
     def search_log(self, run_id: str, text: str, *, start: int = 0, limit: int = 1000) -> Sequence[int]:
         return self._history.search_log(run_id, text, start=start, limit=limit)
 
@@ -150,7 +154,7 @@ class RunService:
         summary = self._history.summary(run_id)
         if summary.state.is_final:
             return summary
-        self._history.set_desired(run_id, "stopped")
+        self._history.set_desired(run_id, "stopped", grace_s=grace_s)
         self._recorder.ensure()
         handle = self._history.detail(run_id).handle
         if handle:
