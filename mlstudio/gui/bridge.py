@@ -32,6 +32,7 @@ T = TypeVar("T")
 TICK_MS = 100
 RECORDER_MS = 2000
 ENGINES_MS = 10_000
+FIRST_LOOK_MS = 800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,10 +185,11 @@ class Bridge(QObject):
             self._tick.start()
             self._engines_timer.start()
             self._on_tick()
+            # The first rows come first: what follows imports much, and threads take turns.
+            QTimer.singleShot(FIRST_LOOK_MS, self, self.look_around)
             if keep_recorder:
                 self._recorder_timer.start()
-                self._on_recorder_due()
-            self.look_around()
+                QTimer.singleShot(FIRST_LOOK_MS // 2, self, self._on_recorder_due)
 
     def read(
         self,
@@ -305,7 +307,7 @@ class Bridge(QObject):
         self.failed.emit(error)
 
     def _on_recorder_due(self) -> None:
-        if not self._ensuring:
+        if not self._ensuring and not self._closed:
             self._ensuring = True
             self.call(
                 self.studio.recorder.ensure, self._on_ensured, owner=self, failed=self._on_ensure_failed

@@ -98,8 +98,8 @@ class RunsPage(QWidget):
         self._connect()
         self.table.refresh()
         self._busy.start()
-        # pyqtgraph is imported after the window is on the screen.
-        QTimer.singleShot(0, self, self._make_plots)
+        # pyqtgraph takes as long to import as everything else: it comes once there are rows to be seen (or none).
+        self.table.answered.connect(self._make_plots_once, Qt.ConnectionType.SingleShotConnection)
 
     def page_shown(self) -> None:
         self._clock.start()
@@ -211,6 +211,9 @@ class RunsPage(QWidget):
         self._bridge.changed.connect(self._on_changed)
         self._bridge.launches.submitted.connect(self._on_submitted)
         self._theme.changed.connect(self._on_theme_changed)
+
+    def _make_plots_once(self) -> None:
+        QTimer.singleShot(0, self, self._make_plots)
 
     def _make_plots(self) -> None:
         from mlstudio.gui.pages.runs.plots import PlotsPane
