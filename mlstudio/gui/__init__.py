@@ -44,5 +44,6 @@ Widgets (all in `mlstudio.gui.widgets`; `theme` is a constructor argument of nea
     steps      StepList(theme) .set_steps([StepView(step, last_lines)…])
     notice     NoticeLine (the shell's; a page emits to it through ``bridge.notice(text, level=, acts=)``),
                Trouble(theme, bar=) .show_error(error, act=(words, callable))/.show_words(…)/.clear()
+    dot        RunDot(theme) .set_colour(index), draw_run_dot(painter, theme, colour, centre): a run's mark
     empty      EmptyState(statement, sentence, theme, large=) .add_button()/.set_cost()
 """

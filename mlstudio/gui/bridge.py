@@ -172,6 +172,7 @@ class Bridge(QObject):
         self._revision: int | None = None
         self._watching = False
         self._ensuring = False
+        self._told: dict[str, str] = {}
         self._arrived.connect(self._on_arrived, Qt.ConnectionType.QueuedConnection)
         self._reader = _Lane("history-reader", 1, self._on_done)
         self._pool = _Lane("slow-call", 3, self._on_done)
@@ -226,7 +227,13 @@ class Bridge(QObject):
 
     def look_around(self) -> None:
         """Ask all engines how they are."""
-        self.call(self._look, self._on_looked, owner=self, key="look-around")
+        self.call(
+            self._look,
+            self._on_looked,
+            owner=self,
+            failed=lambda error: self._tell_once("engines", error),
+            key="look-around",
+        )
 
     def notice(
         self, text: str, *, level: str = "info", acts: Sequence[tuple[str, Callable[[], None]]] = ()
@@ -296,6 +303,7 @@ class Bridge(QObject):
 
     def _on_watched(self, changes: ChangeSet) -> None:
         self._watching = False
+        self._told.pop("history", None)
         if changes.runs or changes.removed:
             self.changed.emit(changes)
 
@@ -303,8 +311,8 @@ class Bridge(QObject):
         self._watching = False
         self._tick.stop()
         # A history that cannot be read now is asked again, but not ten times a second.
-        QTimer.singleShot(5000, self, self._tick.start)
-        self.failed.emit(error)
+        QTimer.singleShot(5000, self, self._on_watch_again)
+        self._tell_once("history", error)
 
     def _on_recorder_due(self) -> None:
         if not self._ensuring and not self._closed:
@@ -313,14 +321,26 @@ class Bridge(QObject):
                 self.studio.recorder.ensure, self._on_ensured, owner=self, failed=self._on_ensure_failed
             )
 
+    def _on_watch_again(self) -> None:
+        if not self._closed:
+            self._tick.start()
+
+    def _tell_once(self, what: str, error: Exception) -> None:
+        """What is asked again and again fails again and again: its error is told when it is a new one."""
+        if self._told.get(what) != str(error):
+            self._told[what] = str(error)
+            self.failed.emit(error)
+
     def _on_ensured(self, _: object) -> None:
         self._ensuring = False
+        self._told.pop("recorder", None)
 
     def _on_ensure_failed(self, error: Exception) -> None:
         self._ensuring = False
-        self.failed.emit(error)
+        self._tell_once("recorder", error)
 
     def _on_looked(self, found: Surroundings) -> None:
+        self._told.pop("engines", None)
         self.surroundings = found
         self.surroundings_changed.emit(found)
 

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QMenu, QMessageBox, QStackedWidget, QVBoxLayout, Q
 
 from mlstudio.gui.bridge import Bridge, ChangeSet
 from mlstudio.gui.figures import count_text
+from mlstudio.gui.launches import LaunchView
 from mlstudio.gui.pages.runs.columns import (
     FIRST,
     LAST,
@@ -210,6 +211,7 @@ class RunsPage(QWidget):
         self.delete_button.clicked.connect(self._on_delete_clicked)
         self._bridge.changed.connect(self._on_changed)
         self._bridge.launches.submitted.connect(self._on_submitted)
+        self._bridge.launches.finished.connect(self._on_launch_finished)
         self._theme.changed.connect(self._on_theme_changed)
 
     def _make_plots_once(self) -> None:
@@ -473,6 +475,13 @@ class RunsPage(QWidget):
         if key == self._launching:
             self._launching = ""
             self.run_opened.emit(run_id)
+
+    def _on_launch_finished(self, view: LaunchView) -> None:
+        if view.key == self._launching:
+            self._launching = ""
+            if view.run_id:
+                self.run_opened.emit(view.run_id)
+        self.welcome.run_button.setEnabled(True)
 
 
 def _names(runs: Sequence[RunSummary]) -> str:
