@@ -13,17 +13,13 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from mlstudio.gui.bridge import Bridge
 from mlstudio.gui.shell import Shell
 from mlstudio.gui.theme.theme import Theme
-from mlstudio.gui.widgets.notice import Trouble
 from mlstudio.model.errors import StudioError
 from mlstudio.services.studio import Studio
-
-EXIT_WORLD = 3
-"""Exit code if the history cannot be opened, as on the command line."""
 
 
 def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
@@ -32,11 +28,8 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
     `home` is the folder with the history; None for the one that the command line would use. `argv` goes to Qt.
     """
     app = make_application(sys.argv if argv is None else argv)
-    try:
-        studio = Studio(home)
-    except StudioError as error:
-        return _show_only(app, error)
-    with studio, open_window(app, studio) as shell:
+    # The studio opens the history when it is first read: where that fails, the page says why and what to try.
+    with Studio(home) as studio, open_window(app, studio) as shell:
         shell.show()
         # Python runs its signal handlers between two timer ticks of the bridge: Ctrl+C in a terminal closes the window.
         previous = signal.signal(signal.SIGINT, lambda *_: shell.close())
@@ -116,23 +109,6 @@ def _wanted_theme(studio: Studio) -> str:
         return studio.settings.text("theme")
     except StudioError:
         return "system"
-
-
-def _show_only(app: QApplication, error: StudioError) -> int:
-    """Without a history there is nothing but to say why."""
-    theme = Theme(app)
-    window = QWidget()
-    window.setWindowTitle("ML Studio")
-    window.resize(640, 200)
-    column = QVBoxLayout(window)
-    column.setContentsMargins(24, 24, 24, 24)
-    trouble = Trouble(theme)
-    trouble.show_error(error)
-    column.addWidget(trouble)
-    column.addStretch(1)
-    window.show()
-    app.exec()
-    return EXIT_WORLD
 
 
 if __name__ == "__main__":
