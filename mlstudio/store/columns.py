@@ -24,6 +24,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from mlstudio.store.opening import BrokenPacking
+
 Steps = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 Columns = tuple[Steps, Reals, Reals]
@@ -71,7 +73,14 @@ def pack_chunk(columns: Columns, *, compressed: bool) -> bytes:
 
 
 def unpack_chunk(data: bytes) -> Columns:
-    """The columns of a chunk. Raises ValueError if the bytes make no sense."""
+    """The columns of a chunk. Raises BrokenPacking."""
+    try:
+        return _unpack_chunk(data)
+    except (ValueError, struct.error, zlib.error) as error:
+        raise BrokenPacking(str(error)) from error
+
+
+def _unpack_chunk(data: bytes) -> Columns:
     version, count = _CHUNK_HEAD.unpack_from(data)
     if version != _VERSION:
         raise ValueError(f"chunk of version {version}")
@@ -107,7 +116,14 @@ def pack_tail(rows: Iterable[tuple[int, array[int], array[float], array[float]]]
 
 
 def unpack_tail(data: bytes, *, only: int | None = None) -> Iterator[tuple[int, Columns]]:
-    """(series id, columns) of a tail row, of all series or `only` one."""
+    """(series id, columns) of a tail row, of all series or `only` one. Raises BrokenPacking."""
+    try:
+        yield from _unpack_tail(data, only)
+    except (ValueError, struct.error) as error:
+        raise BrokenPacking(str(error)) from error
+
+
+def _unpack_tail(data: bytes, only: int | None) -> Iterator[tuple[int, Columns]]:
     place = 0
     head = _TAIL_HEAD
     steps_at = times_at = 0

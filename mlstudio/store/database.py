@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +14,14 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from mlstudio.model.errors import DefectError, StudioError, WorldError
-from mlstudio.store.opening import Header, damaged, from_the_future, read_header, refuse_network
+from mlstudio.store.opening import (
+    BrokenPacking,
+    Header,
+    damaged,
+    from_the_future,
+    read_header,
+    refuse_network,
+)
 from mlstudio.store.schema import SCHEMA_NUMBER
 
 BUSY_TIMEOUT_S = 30.0
@@ -164,8 +169,7 @@ class Database:
             raise DefectError("The history refused a change.", details=str(error)) from error
         except sqlite3.Error as error:
             raise self._translated(error) from error
-        except (ValueError, zlib.error, struct.error) as error:
-            # Packed bytes that do not unpack: the file was changed from outside.
+        except BrokenPacking as error:
             raise damaged(self.path, f"Packed data cannot be read: {error}.") from error
 
     def _translated(self, error: sqlite3.Error) -> StudioError:

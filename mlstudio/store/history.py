@@ -395,7 +395,7 @@ class History:
         """Write a batch and its cursor in one transaction; one that is there already changes nothing.
 
         A batch is there already if its cursor's frame is not after the stored one's; for output without frames (and
-        the output after the last frame) `log_bytes` decides. Raises NotFound, WorldError.
+        the output after the last frame) `log_bytes` decides, then `position`. Raises NotFound, WorldError.
         """
         self.apply_many([(run_id, batch)])
 
@@ -463,7 +463,7 @@ class History:
         if progress is not None:
             values.update(
                 progress_done=progress.done,
-                progress_total=progress.total,
+                progress_total=progress.total or None,
                 progress_unit=progress.unit,
                 progress_rate=progress.rate_per_s,
                 progress_eta=progress.eta_s,
@@ -489,6 +489,17 @@ class History:
                 connection.execute(
                     update(run).where(run.c.number == number, run.c.state.not_in(_FINAL)).values(**ending)
                 )
+
+    def add_lacks(self, run_id: str, sentences: Sequence[str]) -> None:
+        """Add to what could not be recorded; what is said already is not said twice."""
+        with self._changing(run_id) as (connection, number):
+            known = json.loads(
+                connection.execute(select(run.c.lacks).where(run.c.number == number)).scalar_one()
+            )
+            lacks = list(dict.fromkeys([*known, *sentences]))
+            connection.execute(
+                update(run).where(run.c.number == number).values(lacks=json.dumps(lacks, ensure_ascii=False))
+            )
 
     def add_events(self, run_id: str, events: Sequence[RunEvent]) -> None:
         """Note events that did not come through the run's own output, such as a stop that was asked for."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mlstudio.model.record import LogBlock
 from mlstudio.model.run import LogLine
+from mlstudio.store.opening import BrokenPacking
 
 LINE_LIMIT = 64 * 1024
 """Longer lines are cut into several."""
@@ -161,7 +162,14 @@ def pack_lines(lines: Lines) -> bytes:
 
 
 def unpack_lines(data: bytes) -> Lines:
-    """The lines of a block. Raises ValueError if the bytes make no sense."""
+    """The lines of a block. Raises BrokenPacking."""
+    try:
+        return _unpack_lines(data)
+    except (ValueError, struct.error, zlib.error) as error:
+        raise BrokenPacking(str(error)) from error
+
+
+def _unpack_lines(data: bytes) -> Lines:
     version, coding = _HEAD.unpack_from(data)
     if version != _VERSION:
         raise ValueError(f"log block of version {version}")

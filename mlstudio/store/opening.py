@@ -26,6 +26,10 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 
 
+class BrokenPacking(Exception):
+    """Bytes that we packed do not unpack any more: the file was changed from outside."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What the first bytes of a database say. `schema` is 0 for a database that is still empty."""

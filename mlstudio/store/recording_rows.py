@@ -37,7 +37,7 @@ SeriesIds = dict[tuple[str, str], int]
 """(kind, name) to the series' key."""
 
 _SELECT_RECORDING = """
-SELECT r.number, c.seq, c.log_bytes, c.log_lines, c.open_output, c.open_output_time, c.open_output_cut,
+SELECT r.number, c.seq, c.position, c.log_bytes, c.log_lines, c.open_output, c.open_output_time, c.open_output_cut,
        c.open_error, c.open_error_time, c.open_error_cut, c.loose_blocks, c.loose_bytes, c.tail_rows, c.tail_points,
        c.events
 FROM run r JOIN recording c ON c.run = r.number WHERE r.id = ?
@@ -67,8 +67,7 @@ class _State:
     """A row of `recording`, as it will be written."""
 
     number: int
-    seq: int
-    log_bytes: int
+    cursor: Cursor
     log_lines: int
     output: OpenLine
     error: OpenLine
@@ -79,9 +78,14 @@ class _State:
     events: int
 
 
-def is_newer(batch: Cursor, *, seq: int, log_bytes: int) -> bool:
-    """Whether a batch with this cursor is not in the history yet."""
-    return (batch.seq, batch.log_bytes) > (seq, log_bytes)
+def is_newer(batch: Cursor, stored: Cursor) -> bool:
+    """Whether a batch with the cursor `batch` is not in the history yet.
+
+    Frames decide, then bytes of output; what is counted by neither (output of the probe itself) goes by position.
+    """
+    if (batch.seq, batch.log_bytes) == (stored.seq, stored.log_bytes):
+        return batch.position != stored.position
+    return (batch.seq, batch.log_bytes) > (stored.seq, stored.log_bytes)
 
 
 def apply_batch(
@@ -90,7 +94,7 @@ def apply_batch(
     """Write one batch; False if it was there already. Returns the run's series keys as they are now, in a new mapping
     where they changed (the caller keeps it once the transaction is committed). Raises NotFound."""
     state = _read_state(cursor, run_id)
-    if not is_newer(batch.cursor, seq=state.seq, log_bytes=state.log_bytes):
+    if not is_newer(batch.cursor, state.cursor):
         return False, ids if ids is not None else {}
     if ids is None:
         ids = {
@@ -164,7 +168,14 @@ def _add_facts(cursor: sqlite3.Cursor, number: int, batch: Batch) -> None:
         cursor.execute(
             "UPDATE run SET progress_done = ?, progress_total = ?, progress_unit = ?, progress_rate = ?, "
             "progress_eta = ? WHERE number = ?",
-            (progress.done, progress.total, progress.unit, progress.rate_per_s, progress.eta_s, number),
+            (
+                progress.done,
+                progress.total or None,
+                progress.unit,
+                progress.rate_per_s,
+                progress.eta_s,
+                number,
+            ),
         )
 
 
@@ -387,7 +398,7 @@ def finish_log(cursor: sqlite3.Cursor, run_id: str) -> int:
     _join_loose(cursor, state)
     sort_tail(cursor, state.number)
     state.tail_rows = state.tail_points = 0
-    _write_state(cursor, state, None)
+    _write_state(cursor, state, state.cursor)
     touch(cursor, state.number)
     return state.number
 
@@ -401,33 +412,24 @@ def _read_state(cursor: sqlite3.Cursor, run_id: str) -> _State:
         raise no_such_run(run_id)
     return _State(
         number=row[0],
-        seq=row[1],
-        log_bytes=row[2],
-        log_lines=row[3],
-        output=OpenLine(row[4], row[5], bool(row[6])),
-        error=OpenLine(row[7], row[8], bool(row[9])),
-        loose_blocks=row[10],
-        loose_bytes=row[11],
-        tail_rows=row[12],
-        tail_points=row[13],
-        events=row[14],
+        cursor=Cursor(seq=row[1], position=row[2], log_bytes=row[3]),
+        log_lines=row[4],
+        output=OpenLine(row[5], row[6], bool(row[7])),
+        error=OpenLine(row[8], row[9], bool(row[10])),
+        loose_blocks=row[11],
+        loose_bytes=row[12],
+        tail_rows=row[13],
+        tail_points=row[14],
+        events=row[15],
     )
 
 
-def _write_state(cursor: sqlite3.Cursor, state: _State, new: Cursor | None) -> None:
-    position: str
-    if new is None:
-        (position,) = cursor.execute(
-            "SELECT position FROM recording WHERE run = ?", (state.number,)
-        ).fetchone()
-        seq, log_bytes = state.seq, state.log_bytes
-    else:
-        position, seq, log_bytes = new.position, new.seq, new.log_bytes
+def _write_state(cursor: sqlite3.Cursor, state: _State, new: Cursor) -> None:
     output, error = state.output, state.error
     cursor.execute(
         _UPDATE_RECORDING,
         (
-            seq, position, log_bytes, state.log_lines,
+            new.seq, new.position, new.log_bytes, state.log_lines,
             output.data, output.time, int(output.was_cut), error.data, error.time, int(error.was_cut),
             state.loose_blocks, state.loose_bytes, state.tail_rows, state.tail_points, state.events, state.number,
         ),
