@@ -65,6 +65,8 @@ _KILL_MARGIN_S = 3.0
 """The probe kills the command itself after its own grace and then writes its last frame."""
 _MAX_FILE_BYTES = 256 * 1024 * 1024
 _MAX_LINKS = 8
+_OTHER_LAUNCH_S = 10.0
+"""How long another launch of the same run may take to start its container."""
 
 
 class DockerEngine:
@@ -217,12 +219,16 @@ class DockerEngine:
         facts = self._host_facts()
         check_request(spec, image, facts)
         for python in self._pythons_to_try(spec, image):
-            handle = self._create(spec, image, facts, python=python)
-            if handle is None:
-                found = self.find(spec.run_id)
-                if found is None:
-                    raise WorldError("The run was launched and removed at the same moment.", can_retry=True)
-                return found
+            handle = None
+            deadline = time.monotonic() + _OTHER_LAUNCH_S
+            while handle is None:
+                handle = self._create(spec, image, facts, python=python)
+                if handle is None:
+                    found = self._launched_by_another(spec.run_id)
+                    if found is not None:
+                        return found
+                    if time.monotonic() > deadline:
+                        raise WorldError("The run's container neither starts nor goes away.", can_retry=True)
             try:
                 self._start(handle, spec, image, facts, python=python)
             except _NoPython:
@@ -237,12 +243,30 @@ class DockerEngine:
             return handle
         raise AssertionError("The last way to start a container does without Python.")
 
+    def _launched_by_another(self, run_id: str) -> str | None:
+        """The container that another launch of this run made, once it is started; None if that came to nothing.
+
+        Docker gives the name away before it lists the container.
+        """
+        deadline = time.monotonic() + _OTHER_LAUNCH_S
+        handle = None
+        pause = 0.02
+        while time.monotonic() < deadline:
+            handle = self.find(run_id)
+            if handle is not None and self.inspect(handle).phase not in (Phase.CREATED, Phase.GONE):
+                return handle
+            if handle is None and pause > 0.2:
+                return None
+            time.sleep(pause)
+            pause = min(0.25, pause * 1.5)
+        return handle
+
     def _image_for(self, spec: LaunchSpec) -> EngineImage:
         with self._connected("The image could not be looked at.") as (client, _):
             try:
                 return image_of(client.inspect_image(spec.image))  # type: ignore[no-untyped-call]
-            except docker.errors.APIError as error:
-                if error.status_code not in (400, 404):
+            except (docker.errors.APIError, docker.errors.NullResource) as error:
+                if isinstance(error, docker.errors.APIError) and error.status_code not in (400, 404):
                     raise
                 raise RequestError(
                     f"There is no image “{spec.image}” on the engine.",

@@ -230,9 +230,15 @@ class FakeEngine:
             away = self._away
         if away is EngineTrouble.NONE:
             return EngineStatus(
-                name=self._name, kind=self.kind, version="1", latency_s=0.0, cpus=8, memory_bytes=32 * 2**30,
-                gpu_runtime=bool(self._gpus), buildkit=True,
-            )  # fmt: skip
+                name=self._name,
+                kind=self.kind,
+                version="1",
+                latency_s=0.0,
+                cpus=8,
+                memory_bytes=32 * 2**30,
+                gpu_runtime=bool(self._gpus),
+                buildkit=True,
+            )
         return EngineStatus(
             name=self._name, kind=self.kind, trouble=away, why="The engine is away.", try_this="Start it."
         )
@@ -272,8 +278,11 @@ class FakeEngine:
     def follow(
         self, handle: str, position: str = "", *, should_stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Chunk]:
+        def shall_end() -> bool:
+            return self._is_closed or should_stop()
+
         number = int(position) if position.isdigit() else 0
-        while not (self._is_closed or should_stop()):
+        while not shall_end():
             with self._present():
                 found = self._containers.get(handle)
                 if found is None:
@@ -287,7 +296,7 @@ class FakeEngine:
             for record in records:
                 with self._present():
                     pass
-                if self._is_closed or should_stop():
+                if shall_end():
                     return
                 if self.rate_bytes_per_s:
                     time.sleep(len(record.data) / self.rate_bytes_per_s)
@@ -346,9 +355,11 @@ class FakeEngine:
             is_cached = layer.key in self._layers and not no_cache
             text = " ".join(layer.text.split())
             step = BuildStep(
-                id=f"fake-{index}", name=f"[{index + 1}/{len(recipe.layers)}] {text}",
-                state=StepState.CACHED if is_cached else StepState.RUNNING, started=self._clock(),
-            )  # fmt: skip
+                id=f"fake-{index}",
+                name=f"[{index + 1}/{len(recipe.layers)}] {text}",
+                state=StepState.CACHED if is_cached else StepState.RUNNING,
+                started=self._clock(),
+            )
             with self._present():
                 pass
             yield step
@@ -379,7 +390,7 @@ class FakeEngine:
                 created=self._clock(),
                 labels=tuple(dict(labels).items()),
                 workdir=recipe.workdir,
-            )  # fmt: skip
+            ),
         )
         yield BuildFinished(image_id=image_id, size_bytes=1000)
 
