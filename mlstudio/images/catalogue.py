@@ -135,7 +135,9 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
             ),
             key=lambda entry: entry.order,
         )
-        drivers = {str(name): str(value) for name, value in _toml(folder / "_cuda.toml")["min_driver"].items()}
+        drivers = {
+            str(name): str(value) for name, value in _toml(folder / "_cuda.toml")["min_driver"].items()
+        }
         bases = tuple(
             (str(base["python"]), str(base["image"]) + (f"@{base['digest']}" if base.get("digest") else ""))
             for base in _toml(folder / "_bases.toml")["base"]

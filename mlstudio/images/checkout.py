@@ -32,7 +32,13 @@ def resolve_ref(url: str, ref: str) -> str:
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         commit, _, name = line.partition("\t")
         found[name] = commit
-    for name in (f"refs/tags/{ref}^{{}}", f"refs/heads/{ref}", f"refs/tags/{ref}", ref, "HEAD" if not ref else ""):
+    for name in (
+        f"refs/tags/{ref}^{{}}",
+        f"refs/heads/{ref}",
+        f"refs/tags/{ref}",
+        ref,
+        "HEAD" if not ref else "",
+    ):
         if name and name in found:
             return found[name]
     if ref and re.fullmatch(r"[0-9a-f]{4,39}", ref):
@@ -56,13 +62,21 @@ def clone(url: str, commit: str, into: Path) -> None:
         raise RequestError(f"“{commit}” is no full commit.", field="code.ref")
     into.mkdir(parents=True, exist_ok=True)
     if run_git("init", "--quiet", folder=into).returncode != 0:
-        raise WorldError(f"No repository can be made in {into}.", try_this="Check the free space and permissions.")
+        raise WorldError(
+            f"No repository can be made in {into}.", try_this="Check the free space and permissions."
+        )
     run_git("remote", "add", "--", "origin", url, folder=into)
     done = run_git("fetch", "--quiet", "--depth=1", "origin", commit, folder=into, timeout_s=1800)
     if done.returncode != 0:
         # Not every server gives single commits: fetch the branches and tags instead.
         done = run_git(
-            "fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*", folder=into, timeout_s=1800
+            "fetch",
+            "--quiet",
+            "--tags",
+            "origin",
+            "+refs/heads/*:refs/remotes/origin/*",
+            folder=into,
+            timeout_s=1800,
         )
         if done.returncode != 0:
             raise _unreachable(url, done.stderr.decode("utf-8", "replace"))
@@ -101,7 +115,11 @@ def check_url(url: str) -> None:
 def _unreachable(url: str, said: str) -> RequestError | WorldError:
     text = said.lower()
     words = said.strip().splitlines()[-1][:300] if said.strip() else ""
-    if "could not resolve" in text or "name or service not known" in text or "temporary failure in name" in text:
+    if (
+        "could not resolve" in text
+        or "name or service not known" in text
+        or "temporary failure in name" in text
+    ):
         return WorldError(
             f"The server of {url} was not found.",
             why=words,
@@ -114,7 +132,10 @@ def _unreachable(url: str, said: str) -> RequestError | WorldError:
             why=words,
             try_this="Behind a company proxy, tell Git the proxy's certificate: git config --global http.sslCAInfo FILE",
         )
-    if any(word in text for word in ("timed out", "connection refused", "unreachable", "failed to connect", "rpc failed")):
+    if any(
+        word in text
+        for word in ("timed out", "connection refused", "unreachable", "failed to connect", "rpc failed")
+    ):
         return WorldError(
             f"The server of {url} did not answer.", why=words, try_this="Try again later.", can_retry=True
         )

@@ -1,0 +1,152 @@
+"""From the name in an import statement to the distribution on the package index, where the two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+DISTRIBUTION_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "cv2": "opencv-python-headless",
+        "PIL": "pillow",
+        "sklearn": "scikit-learn",
+        "skimage": "scikit-image",
+        "yaml": "PyYAML",
+        "bs4": "beautifulsoup4",
+        "dateutil": "python-dateutil",
+        "dotenv": "python-dotenv",
+        "attr": "attrs",
+        "git": "GitPython",
+        "serial": "pyserial",
+        "usb": "pyusb",
+        "Crypto": "pycryptodome",
+        "jwt": "PyJWT",
+        "OpenSSL": "pyOpenSSL",
+        "ruamel": "ruamel.yaml",
+        "pkg_resources": "setuptools",
+        "pytorch_lightning": "pytorch-lightning",
+        "lightning": "lightning",
+        "lightning_fabric": "lightning-fabric",
+        "torch_geometric": "torch-geometric",
+        "sentence_transformers": "sentence-transformers",
+        "huggingface_hub": "huggingface-hub",
+        "hydra": "hydra-core",
+        "omegaconf": "omegaconf",
+        "tensorflow_datasets": "tensorflow-datasets",
+        "tensorflow_hub": "tensorflow-hub",
+        "tensorflow_probability": "tensorflow-probability",
+        "tf_keras": "tf-keras",
+        "haiku": "dm-haiku",
+        "orbax": "orbax-checkpoint",
+        "kornia": "kornia",
+        "albumentations": "albumentations",
+        "imblearn": "imbalanced-learn",
+        "umap": "umap-learn",
+        "hdbscan": "hdbscan",
+        "faiss": "faiss-cpu",
+        "librosa": "librosa",
+        "soundfile": "soundfile",
+        "mpl_toolkits": "matplotlib",
+        "pylab": "matplotlib",
+        "google.protobuf": "protobuf",
+        "google.cloud.storage": "google-cloud-storage",
+        "google.cloud.bigquery": "google-cloud-bigquery",
+        "azure.storage.blob": "azure-storage-blob",
+        "absl": "absl-py",
+        "ml_collections": "ml-collections",
+        "clip": "openai-clip",
+        "segment_anything": "segment-anything",
+        "mmcv": "mmcv",
+        "gym": "gym",
+        "gymnasium": "gymnasium",
+        "stable_baselines3": "stable-baselines3",
+        "rdkit": "rdkit",
+        "Bio": "biopython",
+        "nibabel": "nibabel",
+        "SimpleITK": "SimpleITK",
+        "psycopg2": "psycopg2-binary",
+        "MySQLdb": "mysqlclient",
+        "win32api": "pywin32",
+        "wx": "wxPython",
+        "fitz": "PyMuPDF",
+        "docx": "python-docx",
+        "pptx": "python-pptx",
+        "markdown": "Markdown",
+        "Levenshtein": "Levenshtein",
+        "sentencepiece": "sentencepiece",
+        "tensorboardX": "tensorboardX",
+        "torch_xla": "torch-xla",
+        "flash_attn": "flash-attn",
+        "bitsandbytes": "bitsandbytes",
+        "zmq": "pyzmq",
+        "websocket": "websocket-client",
+        "slugify": "python-slugify",
+        "magic": "python-magic",
+        "igraph": "python-igraph",
+        "pycocotools": "pycocotools",
+        "lxml": "lxml",
+        "openslide": "openslide-python",
+        "cupy": "cupy-cuda12x",
+        "pynvml": "nvidia-ml-py",
+        "tqdm": "tqdm",
+    }
+)
+
+CONDA_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "pytorch": "torch",
+        "pytorch-gpu": "torch",
+        "pytorch-cpu": "torch",
+        "tensorflow-gpu": "tensorflow",
+        "opencv": "opencv-python-headless",
+        "py-opencv": "opencv-python-headless",
+        "py-xgboost": "xgboost",
+        "py-xgboost-cpu": "xgboost",
+        "py-xgboost-gpu": "xgboost",
+        "matplotlib-base": "matplotlib",
+        "msgpack-python": "msgpack",
+        "pytables": "tables",
+        "python-graphviz": "graphviz",
+        "pyqt": "PyQt5",
+        "pillow-simd": "pillow",
+        "dask-core": "dask",
+        "seaborn-base": "seaborn",
+        "tensorboard": "tensorboard",
+        "faiss": "faiss-cpu",
+        "faiss-gpu": "faiss-cpu",
+    }
+)
+"""Conda's names where PyPI's differ."""
+
+NOT_ON_PYPI = frozenset(
+    {
+        "python", "pip", "setuptools", "wheel", "cudatoolkit", "cudnn", "nccl", "cuda", "cuda-toolkit", "cuda-nvcc",
+        "cuda-version", "pytorch-cuda", "pytorch-mutex", "mkl", "blas", "libblas", "openblas", "intel-openmp",
+        "nomkl", "libgcc", "libstdcxx-ng", "libgcc-ng", "gcc", "gxx", "gcc_linux-64", "gxx_linux-64", "cxx-compiler",
+        "c-compiler", "compilers", "ca-certificates", "openssl", "zlib", "conda", "mamba", "ncurses", "readline",
+        "sqlite", "tk", "xz", "bzip2", "libffi", "ld_impl_linux-64", "_libgcc_mutex", "_openmp_mutex", "git", "make",
+        "cmake", "ninja-base", "nodejs", "cpuonly",
+    }
+)  # fmt: skip
+"""Conda packages that a Python image has otherwise or that are no Python packages."""
+
+SYSTEM_PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "opencv-python": ("libgl1", "libglib2.0-0"),
+        "opencv-contrib-python": ("libgl1", "libglib2.0-0"),
+        "opencv-python-headless": ("libglib2.0-0",),
+        "lightgbm": ("libgomp1",),
+        "xgboost": ("libgomp1",),
+        "soundfile": ("libsndfile1",),
+        "librosa": ("libsndfile1",),
+        "python-magic": ("libmagic1",),
+        "graphviz": ("graphviz",),
+        "openslide-python": ("libopenslide0",),
+        "pygame": ("libsdl2-2.0-0",),
+        "gitpython": ("git",),
+        "ffmpeg-python": ("ffmpeg",),
+        "moviepy": ("ffmpeg",),
+        "pydub": ("ffmpeg",),
+    }
+)
+"""Debian packages that a Python package needs beside its wheel, by normalised name."""
