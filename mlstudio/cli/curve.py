@@ -57,11 +57,11 @@ def chart(lines: Sequence[Line], *, width: int, height: int) -> list[str]:
                 owner[row // 4][column // 2] = index
             before = here
     rows = []
-    for number, (row, owners) in enumerate(zip(cells, owner, strict=True)):
+    for number in range(height):
         label = top if number == 0 else bottom if number == height - 1 else ""
         body = "".join(
             click.style(chr(0x2800 + cell), fg=_COLOURS[who % len(_COLOURS)]) if cell else " "
-            for cell, who in zip(row, owners, strict=True)
+            for cell, who in zip(cells[number], owner[number], strict=True)
         )
         rows.append(f"{label:>{margin - 1}} {body}".rstrip())
     legend = "  ".join(

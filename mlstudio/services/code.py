@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from mlstudio.images.checkout import clone, resolve_ref
 from mlstudio.images.detect import Suggestion, suggest
-from mlstudio.images.ignore import list_files
+from mlstudio.images.ignore import TooManyFiles, list_files
 from mlstudio.images.snapshot import take_snapshot
 from mlstudio.model.code import CodeSnapshot, CodeSource
 from mlstudio.model.errors import RequestError, WorldError
@@ -157,8 +157,7 @@ def _state_of(root: Path) -> str:
     """A stamp that changes with any file's size, time or mode and with the repository's state."""
     digest = hashlib.sha256()
     try:
-        for path in list_files(root):
-            name = str(path)
+        for name in list_files(root):
             status = os.lstat(root / name)
             digest.update(
                 f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_mode}\n".encode(
@@ -172,6 +171,6 @@ def _state_of(root: Path) -> str:
                     if (git / part).exists():
                         digest.update(f"{part}{(git / part).stat().st_mtime_ns}\n".encode())
                 break
-    except OSError:
+    except (OSError, TooManyFiles):
         return ""
     return digest.hexdigest()

@@ -9,8 +9,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
-from mlstudio.engines.engine import CanBuild, CanListGpus, Engine
+from mlstudio.engines.build_failure import StepFailed
+from mlstudio.engines.engine import BuildContext, CanBuild, CanListGpus, Engine
 from mlstudio.images.catalogue import Catalogue, load_catalogue
 from mlstudio.images.context import make_context
 from mlstudio.images.dependencies import find_dependencies
@@ -19,6 +21,7 @@ from mlstudio.images.recipe import write_recipe
 from mlstudio.model.code import CodeSnapshot
 from mlstudio.model.errors import (
     BuildFailed,
+    Cancelled,
     EngineAway,
     NotFound,
     RequestError,
@@ -55,6 +58,7 @@ BASE_LABEL = "mlstudio.base.for"
 """Label of an image that stands in for a base of the catalogue: its value is the reference that it replaces."""
 
 RECIPE_LABEL = "mlstudio.recipe"
+_LONGEST_IMPORT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +216,7 @@ class ImageService:
             pip=pip,
             base_map=self.base_map(present),
             name=image_name(spec, root),
+            dockerfile_text=_own_dockerfile(root, spec.image.dockerfile),
         )
 
     def base_map(self, present: tuple[EngineImage, ...] = ()) -> Mapping[str, str]:
@@ -222,8 +227,10 @@ class ImageService:
         tags = {tag for image in present for tag in image.tags}
         found: dict[str, str] = {}
         for image in present:
-            replaces = dict(image.labels).get(BASE_LABEL, "")
-            if replaces and replaces not in tags and image.tags:
+            labels = dict(image.labels)
+            replaces = labels.get(BASE_LABEL, "")
+            # An image that was built on a stand-in inherits its label.
+            if RECIPE_LABEL not in labels and replaces and replaces not in tags and image.tags:
                 found.setdefault(replaces, image.tags[0])
         return {**found, **self._settings.mapping("base_images")}
 
@@ -328,7 +335,8 @@ class ImageService:
             on_event(event)
 
         began = time.time()
-        context = make_context(plan.recipe, plan.source_root, plan.snapshot, plan.pip)
+        # The seam declares plain attributes, and ours cannot be set: they are only ever read.
+        context = cast("BuildContext", make_context(plan.recipe, plan.source_root, plan.snapshot, plan.pip))
         try:
             for event in builder.build(plan.recipe, context, cancelled=cancelled, no_cache=no_cache):
                 see(event)
@@ -344,7 +352,7 @@ class ImageService:
                 "The build ended without an image.", why="The engine did not say why.", can_retry=True
             )
         self._present.forget()
-        return self._keep(builder, plan, watch, seconds=time.time() - began)
+        return self._keep(builder, plan, watch, seconds=time.time() - began, cancelled=cancelled)
 
     def _ready(self, builder: Builder, plan: Plan) -> ImageRecord | None:
         image = plan.image or self._finished(builder, self.status(builder.name), plan.recipe)
@@ -357,7 +365,15 @@ class ImageService:
         self._history.add_image(record)
         return record
 
-    def _keep(self, builder: Builder, plan: Plan, watch: BuildWatch, *, seconds: float) -> ImageRecord:
+    def _keep(
+        self,
+        builder: Builder,
+        plan: Plan,
+        watch: BuildWatch,
+        *,
+        seconds: float,
+        cancelled: Callable[[], bool],
+    ) -> ImageRecord:
         """Look into the finished image and keep what is found; the smoke import runs in a newly made image only."""
         assert watch.finished is not None
         known = self._history.image_for_recipe(plan.recipe.digest)
@@ -370,7 +386,7 @@ class ImageService:
             created=time.time(),
         )
         if plan.recipe.smoke_import and self._settings.flag("build.smoke_import"):
-            self._try_import(builder, image.id, plan.recipe)
+            self._try_import(builder, image.id, plan.recipe, cancelled=cancelled)
         record = replace(
             self._record(plan, image, seconds=seconds, packages=builder.packages(image.id)),
             cached_steps=watch.cached,
@@ -419,8 +435,15 @@ class ImageService:
         self._history.add_image(record)
         return record
 
-    def _try_import(self, builder: Builder, image_id: str, recipe: Recipe) -> None:
-        """Import the framework once, without a network. Raises BuildFailed with what Python said."""
+    @staticmethod
+    def _try_import(
+        builder: Builder, image_id: str, recipe: Recipe, *, cancelled: Callable[[], bool]
+    ) -> None:
+        """Import the framework once, without a network. Raises BuildFailed with what Python said, and Cancelled.
+
+        One that takes longer than a slow disk explains is left alone: the run itself will show.
+        """
+        deadline = time.monotonic() + _LONGEST_IMPORT_S
         handle = builder.launch(
             LaunchSpec(
                 run_id=f"smoke-{uuid.uuid4().hex}",
@@ -430,8 +453,15 @@ class ImageService:
             )
         )
         try:
-            output = b"".join(chunk.data for chunk in builder.follow(handle))
+            output = b"".join(
+                chunk.data
+                for chunk in builder.follow(
+                    handle, should_stop=lambda: cancelled() or time.monotonic() > deadline
+                )
+            )
             code = builder.inspect(handle).exit_code
+            if cancelled():
+                raise Cancelled("The build was cancelled.")
         finally:
             builder.remove(handle)
         if code in (0, None):
@@ -458,13 +488,14 @@ class ImageService:
     @staticmethod
     def _explained(error: BuildFailed, watch: BuildWatch, recipe: Recipe) -> BuildFailed:
         """The same failure with the likely cause in words."""
-        step = watch.failed()
-        text = (watch.output(step.id) if step is not None else "") or watch.tail() or error.details
+        if isinstance(error, StepFailed):
+            step, text, said = error.step, error.log, error.exit_text
+        else:
+            failed = watch.failed()
+            step, text = (failed.name, watch.output(failed.id)) if failed is not None else ("", watch.tail())
+            said = failed.error if failed is not None else ""
         diagnosis = diagnose(
-            step.name if step is not None else "",
-            text,
-            (step.error if step is not None else "") or error.why or error.what,
-            recipe.dockerfile,
+            step, text or error.details, said or " ".join((error.what, error.why)), recipe.dockerfile
         )
         return BuildFailed(
             diagnosis.title,
@@ -515,6 +546,24 @@ def away(status: EngineStatus) -> EngineAway:
         try_this=status.try_this,
         can_retry=True,
     )
+
+
+def _own_dockerfile(root: Path | None, name: str) -> str | None:
+    """The text of the user's own Dockerfile; None where there is none to read. Raises RequestError."""
+    if not name or root is None:
+        return None
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise RequestError(f"{name} lies outside the code.", field="image.dockerfile")
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"The Dockerfile {name} cannot be read.",
+            field="image.dockerfile",
+            why=str(getattr(error, "strerror", None) or "It is not UTF-8 text") + ".",
+            try_this="Name a Dockerfile in the folder of the code.",
+        ) from error
 
 
 def image_name(spec: RunSpec, root: Path | None) -> str:

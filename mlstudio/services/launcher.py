@@ -227,7 +227,7 @@ class Launcher:
         return CodeSource(
             url=snapshot.remote,
             ref=snapshot.commit,
-            subfolder=_prefix_in_repository(Path(code.folder)) or code.subfolder,
+            subfolder=_prefix_in_repository(Path(code.folder) / code.subfolder),
             travel=Travel.CLONED,
         )
 
@@ -346,8 +346,8 @@ class _Wish:
             self._asked = time.monotonic()
         unwanted = self._history.summary(self._run_id).desired == "stopped"
         with self._lock:
-            self._unwanted = self._unwanted or unwanted
-            return self._unwanted
+            self._unwanted = unwanted
+        return unwanted
 
 
 class _Attempt:

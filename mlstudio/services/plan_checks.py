@@ -234,7 +234,7 @@ def _base(facts: Facts) -> Iterator[Check]:
 
 
 def _dependencies(facts: Facts) -> Iterator[Check]:
-    for problem in (*facts.recipe.problems, *facts.recipe.dependencies.problems):
+    for problem in dict.fromkeys((*facts.recipe.problems, *facts.recipe.dependencies.problems)):
         place = f"{problem.file}, line {problem.line}: " if problem.file and problem.line else ""
         place = place or (f"{problem.file}: " if problem.file else "")
         check = Check(
