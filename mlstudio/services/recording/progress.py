@@ -25,6 +25,8 @@ _STEP_TOTALS = _words(
 )
 _SAMPLES = 32
 _SAMPLE_EVERY_S = 0.5
+_RATE_FROM_S = 0.5
+"""A rate over less time would be a guess."""
 
 UNKNOWN = Progress(done=0.0, total=0.0)
 """Says that progress is not known (any more)."""
@@ -151,6 +153,6 @@ class ProgressTracker:
         first_time, first_done = self._samples[0]
         if len(self._samples) < 3 and self._started is not None and self._started < last_time:
             first_time, first_done = self._started, 0.0
-        if last_time <= first_time or last_done <= first_done:
+        if last_time - first_time < _RATE_FROM_S or last_done <= first_done:
             return None
         return (last_done - first_done) / (last_time - first_time)

@@ -180,19 +180,20 @@ class Transcript:
             self._accept_replayed()
         if self._has_frames is False:
             return
-        recovered = 0
+        was_in_spool = False
         if not self._is_final:
-            before = self._log_bytes
             for frame in self._spooled(self._seq + 1, None):
                 if frame.seq > self._seq + 1:
                     self._draft.gaps.append(Gap(first=self._seq + 1, last=frame.seq - 1))
+                was_in_spool = True
                 self._handle(frame, frame.log)
-            recovered = self._log_bytes - before
         rest = self._decoder.pending
         broken = _last_line_start(rest)
         if rest[broken : broken + 1] == b"\x1e":
             rest = rest[:broken]  # a frame that was never finished
-        rest = rest[recovered:]
+        if was_in_spool:
+            # Then what is pending is the output of these frames, or pieces of their lines.
+            rest = b""
         if rest:
             self._add_log(rest, ((False, len(rest), self._last_time),))
         for _, chunk in self._strays:
