@@ -79,10 +79,8 @@ class BuildView:
         }.get(step.state, ("■", "yellow", "cancelled"))
         if step.name.startswith("[internal]") and step.state is not StepState.FAILED:
             return
-        width = max(40, self._session.width - 20)
-        self._area.write(
-            f"{click.style(mark, fg=colour)} {step_words(step, width):<{min(width, 76)}} {word:>11}"
-        )
+        width = max(30, min(90, self._session.width - 16))
+        self._area.write(f"{click.style(mark, fg=colour)} {step_words(step, width):<{width}} {word:>11}")
 
     def _on_output(self, output: BuildOutput) -> None:
         for line in output.text.splitlines():

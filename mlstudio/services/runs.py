@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from mlstudio.model.errors import EngineAway, NotFound, RequestError
 from mlstudio.model.image import ImageRecord
@@ -18,7 +19,10 @@ from mlstudio.model.run import (
 from mlstudio.services.engine_table import Engines
 from mlstudio.services.recorder_control import RecorderControl
 from mlstudio.services.settings import Settings
-from mlstudio.store import Changes, History, Series
+from mlstudio.store import Changes, History
+
+if TYPE_CHECKING:
+    from mlstudio.store import Series  # With NumPy behind it, which listing runs does without.
 
 _LOOK_EVERY_S = 0.1
 

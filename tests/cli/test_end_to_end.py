@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,8 @@ def call(home: Path, *words: str, expected: int = 0) -> subprocess.CompletedProc
 
 
 def ask(home: Path, *words: str, expected: int = 0) -> Any:
-    return json.loads(call(home, *words, "--json", expected=expected).stdout)
+    place = words.index("--") if "--" in words else len(words)
+    return json.loads(call(home, *words[:place], "--json", *words[place:], expected=expected).stdout)
 
 
 def series(home: Path, run: str, name: str) -> dict[str, Any]:
@@ -181,6 +181,5 @@ def test_a_package_that_does_not_exist_is_explained(home: Path, project: Path) -
 
 
 def test_an_image_that_does_not_exist_is_explained(home: Path) -> None:
-    words: Sequence[str] = ("run", "--image", "mlstudio-no-such-image:1", "--", "true")
-    error = json.loads(call(home, *words[:3], "--json", *words[3:], expected=3).stdout)["error"]
+    error = ask(home, "run", "--image", "mlstudio-no-such-image:1", "--", "true", expected=3)["error"]
     assert "mlstudio-no-such-image" in error["what"] + error["why"]
