@@ -77,7 +77,7 @@ class BuildView:
             StepState.CACHED: ("✓", "green", "cached"),
             StepState.FAILED: ("✗", "red", "failed"),
         }.get(step.state, ("■", "yellow", "cancelled"))
-        if step.name.startswith("[internal]") and step.state is not StepState.FAILED:
+        if not _is_shown(step):
             return
         width = max(30, min(90, self._session.width - 16))
         self._area.write(f"{click.style(mark, fg=colour)} {step_words(step, width):<{width}} {word:>11}")
@@ -120,8 +120,16 @@ class BuildView:
                 self._draw()
 
 
+def _is_shown(step: BuildStep) -> bool:
+    """Whether a person wants to see that the step is over: BuildKit's own errands only where they fail."""
+    errand = step.name.startswith(("[internal]", "copy /context", "FROM docker.io/mlstudio-mount/"))
+    return not errand or step.state is StepState.FAILED
+
+
 def step_words(step: BuildStep, width: int) -> str:
-    """A step's name on one line, without the flags that only the builder needs."""
+    """A step in a few words, or its name on one line without the flags that only the builder needs."""
+    if step.title:
+        return cut(safe_line(step.title), width)
     return cut(safe_line(_SPACE.sub(" ", _MOUNT.sub("", step.name.replace("\\\n", " ")))).strip(), width)
 
 

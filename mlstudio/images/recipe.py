@@ -336,6 +336,7 @@ class _Parts:
                 kind=LayerKind.BASE,
                 text=f"FROM {self.base}",
                 why=f"The image that all else stands on: Debian with Python {choice.python}.",
+                title=f"Base: Python {choice.python} on Debian",
             )
         ]
         packages = sorted({*choice.system_packages, *(("git", "ca-certificates") if self._clones else ())})
@@ -345,8 +346,9 @@ class _Parts:
         layers.append(
             Layer(
                 kind=LayerKind.SYSTEM,
-                text=f'ENV PATH="{VENV}/bin:$PATH" VIRTUAL_ENV="{VENV}"',
-                why="Makes `python` and `pip` mean the ones of that environment.",
+                text=f'ENV PATH="{VENV}/bin:$PATH" VIRTUAL_ENV="{VENV}" \\\n'
+                "    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_PROGRESS_BAR=off PIP_ROOT_USER_ACTION=ignore",
+                why="Makes `python` and `pip` mean the ones of that environment, and pip quiet.",
             )
         )
         if choice.framework:
@@ -361,6 +363,7 @@ class _Parts:
                 kind=LayerKind.SETUP,
                 text=f"WORKDIR {WORKDIR}",
                 why="The folder in which the command starts.",
+                title=f"Folder {WORKDIR}",
             )
         )
         if snapshot is not None and self.code.travel is Travel.BAKED:
@@ -371,6 +374,7 @@ class _Parts:
                     why="Your code, last, so that an edit rebuilds nothing but this. It belongs to root: a run can add "
                     "files beside it, but not change it.",
                     key=snapshot.tree_hash,
+                    title=f"Your code: {len(snapshot.files)} file{'s' if len(snapshot.files) != 1 else ''}",
                 )
             )
         layers.append(
@@ -386,6 +390,10 @@ class _Parts:
     def _clones(self) -> bool:
         return self.code.travel is Travel.CLONED
 
+    @property
+    def _installed(self) -> tuple[str, ...]:
+        return (*self.choice.framework, *self.choice.rest)
+
     def _apt(self, packages: Sequence[str]) -> Layer:
         names = " ".join(packages)
         return Layer(
@@ -393,11 +401,12 @@ class _Parts:
             text="RUN --mount=type=cache,id=mlstudio-apt,target=/var/cache/apt,sharing=locked \\\n"
             "    --mount=type=cache,id=mlstudio-apt-lists,target=/var/lib/apt/lists,sharing=locked \\\n"
             f"    missing= && for name in {names}; do \\\n"
-            "        dpkg-query --show --showformat='${db:Status-Abbrev}' \"${name%%=*}\" 2>/dev/null | grep -q '^ii' \\\n"
-            '            || missing="$missing $name"; done && \\\n'
+            "        dpkg-query --show --showformat='${db:Status-Abbrev}' \"${name%%=*}\" 2>/dev/null \\\n"
+            "            | grep -q '^ii' || missing=\"$missing $name\"; done && \\\n"
             '    if [ -n "$missing" ]; then rm -f /etc/apt/apt.conf.d/docker-clean && apt-get update && \\\n'
             "        DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing; fi",
             why=f"Debian packages that are not in the base yet: {', '.join(packages)}.",
+            title=_listed("Debian packages", packages),
         )
 
     def _user(self) -> Layer:
@@ -408,6 +417,7 @@ class _Parts:
             f"    mkdir -p {WORKDIR} && chown {owner} {WORKDIR} && chmod 1777 {WORKDIR} && \\\n"
             f"    python3 -m venv {VENV}",
             why=f"A user who is not root, the folder {WORKDIR}, and a virtual environment of its own for the packages.",
+            title="User and virtual environment",
         )
 
     def _framework(self) -> Layer:
@@ -416,6 +426,7 @@ class _Parts:
             kind=LayerKind.FRAMEWORK,
             text=self._pip_install(words),
             why="The framework, before the other packages, because it is the largest and changes least.",
+            title=_listed("Framework", self.choice.framework),
         )
 
     def _dependencies(self, content: bytes) -> list[Layer]:
@@ -427,12 +438,14 @@ class _Parts:
                 kind=LayerKind.DEPENDENCIES,
                 text=f"COPY {REQUIREMENTS_FILE} {target}",
                 why="The list of the other packages that your code needs.",
+                title="List of packages",
                 key=hashlib.sha256(content).hexdigest(),
             ),
             Layer(
                 kind=LayerKind.DEPENDENCIES,
                 text=self._pip_install(f"--requirement {target}" + (f" {again}" if again else "")),
                 why="Installs them, holding the framework at its version.",
+                title=_listed("Packages", self.choice.rest),
             ),
         ]
 
@@ -443,17 +456,14 @@ class _Parts:
         if settings:
             mounts.append(f"--mount=type=bind,from={settings},target={PIP_TARGET}")
             environment = f"PIP_CONFIG_FILE={PIP_TARGET}/pip.conf "
-            if self.pip.ca_bundle:
+            if self.pip.ca_bundle and any("git+" in requirement for requirement in self._installed):
                 environment += f"GIT_SSL_CAINFO={PIP_TARGET}/ca.pem "
         wheels = wheels_mount_image(self.pip)
         if wheels:
             mounts.append(f"--mount=type=bind,from={wheels},target={WHEELS_TARGET}")
         index = f"--extra-index-url {self.index_url} " if self.index_url else ""
         lines = " \\\n    ".join(mounts)
-        return (
-            f"RUN {lines} \\\n    {environment}pip install --disable-pip-version-check --no-input --progress-bar off "
-            f"--root-user-action ignore \\\n    {index}{words}"
-        )
+        return f"RUN {lines} \\\n    {environment}pip install {index}{words}"
 
     def _environment(self) -> list[Layer]:
         variant = self.choice.variant
@@ -476,6 +486,13 @@ class _Parts:
                 why="Environment variables for every run of this image.",
             )
         ]
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    """ "Packages: numpy, pandas and 12 more"."""
+    shown = [re.split(r"[<>=!~;@\s]", name, maxsplit=1)[0] if len(name) > 30 else name for name in names[:3]]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{what}: {', '.join(shown)}{more}"
 
 
 def _env_value(value: str) -> str:

@@ -129,7 +129,8 @@ def _git_facts(root: Path) -> _GitFacts:
             folder=root, timeout_s=30,
         )  # fmt: skip
         patch = run_git(
-            "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--binary", "--ignore-submodules=all", "HEAD", "--", ".",
+            "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--binary", "--ignore-submodules=all",
+            "HEAD", "--", ".",
             folder=root, timeout_s=30,
         )  # fmt: skip
     except WorldError:

@@ -159,6 +159,8 @@ class Layer:
     """One sentence that explains the line to a newcomer."""
     key: str = ""
     """Content key: everything that decides whether this layer must be built again, itself and all before it."""
+    title: str = ""
+    """What the line brings, in a few words: "PyTorch 2.13.0, CPU"; empty for lines that bring nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,8 @@ class BuildStep:
     done_bytes: int | None = None
     total_bytes: int | None = None
     error: str = ""
+    title: str = ""
+    """The step in a few words for a person, where it is known; `name` is the builder's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from dataclasses import replace
 
 from mlstudio.model.image import BuildEvent, BuildFinished, BuildOutput, BuildStep, Recipe, StepState
 
@@ -81,6 +82,36 @@ class BuildWatch:
             if key is not None:
                 took[key] = max(0.0, step.ended - step.started)
         return took
+
+
+def titled(step: BuildStep, recipe: Recipe) -> BuildStep:
+    """The step with a few words for a person: the layer's own, or what BuildKit's internal step does."""
+    match = _NUMBERED.match(step.name)
+    instruction = _plain(match.group(3) if match else step.name)
+    for layer in recipe.layers:
+        text = _plain(layer.text)
+        # BuildKit writes a base image's name in full: docker.io/library/python:3.11.
+        same_base = text.startswith("FROM ") and match is not None and instruction.endswith("/" + text[5:])
+        if layer.title and (text == instruction or same_base):
+            return replace(step, title=layer.title)
+    for beginning, title in _INTERNAL:
+        if step.name.startswith(beginning):
+            return replace(step, title=title)
+    return step
+
+
+_INTERNAL = (
+    ("[internal] load remote build context", "Send the code to the builder"),
+    ("[internal] load metadata", "Look up the base image"),
+    ("[internal]", "Prepare the build"),
+    ("copy /context", "Read the code"),
+    ("FROM docker.io/mlstudio-mount/pip", "See the package settings"),
+    ("FROM docker.io/mlstudio-mount/wheels", "See the wheelhouse"),
+    ("hand over the package settings", "Hand over the package settings"),
+    ("hand over the wheels", "Hand over the wheelhouse"),
+    ("exporting to image", "Write the image"),
+)
+"""How BuildKit's own steps begin, and what they do."""
 
 
 def step_label(text: str) -> str:

@@ -30,6 +30,7 @@ from mlstudio.model.errors import (
 from mlstudio.model.host import EngineKind, EngineStatus, Gpu
 from mlstudio.model.image import (
     BuildEvent,
+    BuildStep,
     Cached,
     Dependencies,
     DependencySource,
@@ -44,7 +45,7 @@ from mlstudio.model.image import (
 from mlstudio.model.launch import EngineImage, LaunchSpec
 from mlstudio.model.run import Network, RunSpec
 from mlstudio.services.arguments import script_of
-from mlstudio.services.build_watch import BuildWatch
+from mlstudio.services.build_watch import BuildWatch, titled
 from mlstudio.services.checks import Check
 from mlstudio.services.code import CodeService
 from mlstudio.services.engine_table import Builder, Engines
@@ -332,7 +333,7 @@ class ImageService:
 
         def see(event: BuildEvent) -> None:
             watch.see(event)
-            on_event(event)
+            on_event(titled(event, plan.recipe) if isinstance(event, BuildStep) else event)
 
         began = time.time()
         # The seam declares plain attributes, and ours cannot be set: they are only ever read.

@@ -68,7 +68,7 @@ class StepRow(QWidget):
     def show_step(self, view: StepView, *, now: float) -> None:
         step = view.step
         self._mark.set_level(_LEVELS[step.state])
-        self._name.setText(step.name.replace("\n", " "))
+        self._name.setText(step.title or step.name.replace("\n", " "))
         amount = ""
         if step.state is StepState.CACHED:
             amount = "cached"
@@ -92,7 +92,7 @@ class StepRow(QWidget):
         if self.property("step") != ground:
             self.setProperty("step", ground)
             restyle(self)
-        self.setAccessibleName(f"{step.name}: {step.state.value} {amount}".strip())
+        self.setAccessibleName(f"{step.title or step.name}: {step.state.value} {amount}".strip())
 
 
 class StepList(QWidget):
