@@ -98,6 +98,13 @@ class Root(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("Cancelled.", err=True)
             ctx.exit(EXIT_CANCELLED)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # click's own ways of ending, and a pipe that was closed
+        except Exception as error:  # noqa: BLE001 — the outermost edge: told as a defect, with its traceback
+            defect = DefectError(f"ML Studio itself failed: {str(error) or type(error).__name__}")
+            defect.__cause__ = error
+            tell(defect, wants_json=wants_json)
+            ctx.exit(EXIT_DEFECT)
 
 
 def exit_code(error: StudioError) -> int:

@@ -7,10 +7,11 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
@@ -139,6 +140,8 @@ class Doctor:
                 )
                 continue
             yield Check(name=f"engine {name}", level=Level.OK, message=_engine_words(status))
+            if status.kind is EngineKind.PROCESS:
+                continue
             if status.buildkit is False:
                 yield Check(
                     name=f"engine {name}",
@@ -200,9 +203,14 @@ def reach_index(pip: PipSettings) -> Check:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
-        if pip.proxy:
+        if pip.proxy and host not in pip.no_proxy.split(","):
             handlers.append(urllib.request.ProxyHandler({"http": pip.proxy, "https": pip.proxy}))
-        request = urllib.request.Request(f"{url}pip/", headers={"User-Agent": "mlstudio-doctor"})
+        request = urllib.request.Request(f"{shown}/pip/", headers={"User-Agent": "mlstudio-doctor"})
+        parts = urlsplit(url)
+        if parts.username:
+            known = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            # Not passed on when the index sends us elsewhere.
+            request.add_unredirected_header("Authorization", "Basic " + b64encode(known.encode()).decode())
         with urllib.request.build_opener(*handlers).open(request, timeout=_NETWORK_TIMEOUT_S) as reply:
             reply.read(1)
     except urllib.error.HTTPError as error:
