@@ -18,9 +18,10 @@ from pathlib import Path
 
 from mlstudio.model.errors import EngineAway, StudioError, WorldError
 from mlstudio.model.run import RunState
+from mlstudio.services.engine_table import Engines
 from mlstudio.services.recorder_control import LOCK_ENVIRONMENT, lock_path
 from mlstudio.services.recording.committer import Committer
-from mlstudio.services.recording.follower import EngineSource, Follower
+from mlstudio.services.recording.follower import Follower
 from mlstudio.services.recording.owner import is_alive
 from mlstudio.store import History, LiveRun
 
@@ -46,7 +47,7 @@ class Recorder:
     def __init__(
         self,
         history: History,
-        engines: EngineSource,
+        engines: Engines,
         *,
         idle_s: float = _IDLE_S,
         clock: Callable[[], float] = time.time,

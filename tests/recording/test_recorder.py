@@ -18,6 +18,7 @@ from mlstudio.engines.fake import FakeContainer, FakeEngine
 from mlstudio.model.launch import LaunchSpec
 from mlstudio.model.run import ExitReason, Limits, RunSpec, RunState, RunSummary
 from mlstudio.probe.wire import FRAMES_PER_SEGMENT, encode_frame, encode_points, spool_data
+from mlstudio.services.engine_table import GivenEngines
 from mlstudio.services.recorder import Recorder
 from mlstudio.services.recording.transcript import SPOOL
 from mlstudio.store import History
@@ -38,7 +39,7 @@ class Bench:
 
     def record(self, *, idle_s: float = 60.0) -> None:
         self._stop = threading.Event()
-        recorder = Recorder(self.history, {"fake": self.engine}, idle_s=idle_s)
+        recorder = Recorder(self.history, GivenEngines({"fake": self.engine}), idle_s=idle_s)
         self._thread = threading.Thread(target=recorder.run, args=(self._stop,), name="recorder")
         self._thread.start()
 
@@ -50,7 +51,7 @@ class Bench:
     def is_recording(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def queue(self, *, owner: str = ME, limits: Limits | None = None, **parameters: str) -> str:
+    def queue(self, owner: str = ME, limits: Limits | None = None, **parameters: str) -> str:
         run_id = uuid.uuid4().hex
         spec = RunSpec(
             command=("python", "train.py"),
@@ -63,8 +64,8 @@ class Bench:
         )
         return run_id
 
-    def launch(self, *, probe: bytes = b"probe", **more: str) -> tuple[str, FakeContainer]:
-        run_id = self.queue(**more)
+    def launch(self, *, probe: bytes = b"probe", **parameters: str) -> tuple[str, FakeContainer]:
+        run_id = self.queue(ME, None, **parameters)
         return run_id, self.start(run_id, probe=probe)
 
     def start(self, run_id: str, *, probe: bytes = b"probe", handle: bool = True) -> FakeContainer:
@@ -331,8 +332,11 @@ def test_a_hole_is_filled_from_the_spool(bench: Bench) -> None:
     run_id, container = bench.launch()
     container.write_frame({"series": [points("loss", 1.0)]})
     hidden = container.skip_frame()
-    body = {"t": time.time(), "log": {"n": 4, "spans": [[0, 4, time.time()]], "data": spool_data(b"here")}}
-    body["series"] = [points("loss", 0.5)]  # type: ignore[assignment]
+    body = {
+        "t": time.time(),
+        "log": {"n": 4, "spans": [[0, 4, time.time()]], "data": spool_data(b"here")},
+        "series": [points("loss", 0.5)],
+    }
     container.files[f"{SPOOL}/{hidden // FRAMES_PER_SEGMENT}.mls"] = encode_frame(hidden, body)
     lost = container.skip_frame()
     container.write_frame({"series": [points("loss", 0.25)]})

@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from mlstudio.engines.engine import Engine
 from mlstudio.model.errors import DefectError, EngineAway, NotFound, StudioError, WorldError
 from mlstudio.model.host import EngineKind
 from mlstudio.model.launch import Observation, Phase
 from mlstudio.model.run import Exit, ExitReason, RunEvent, RunState, RunSummary
+from mlstudio.services.engine_table import Engines
 from mlstudio.services.recording.committer import Committer, Slot
 from mlstudio.services.recording.owner import is_alive
 from mlstudio.services.recording.printed_series import PrintedSeries
@@ -45,12 +45,6 @@ _ERROR = re.compile(
 )
 
 
-class EngineSource(Protocol):
-    """Where engines come from: the registry, or a mapping in tests."""
-
-    def get(self, name: str) -> Engine: ...
-
-
 class Follower:
     """A thread that records one run. It ends when the run is over, was removed, or `stop` is set.
 
@@ -63,7 +57,7 @@ class Follower:
         live: LiveRun,
         *,
         history: History,
-        engines: EngineSource,
+        engines: Engines,
         committer: Committer,
         stop: threading.Event,
         clock: Callable[[], float] = time.time,
@@ -101,10 +95,14 @@ class Follower:
             try:
                 if self._attempt():
                     return
-            except NotFound:
+            except NotFound as error:
                 if self._is_removed():
                     return
-                _log.exception("The run %s cannot be followed.", self.live.id)
+                # Its engine is not known here (any more).
+                if self._was_lost:
+                    return
+                _log.warning("The run %s cannot be followed: %s", self.live.id, error)
+                self._say(f"cannot be followed ({error.what.rstrip('.')}), next try in {pause:g} s")
             except EngineAway as error:
                 self.last_away = self._clock()
                 if self._was_lost:
