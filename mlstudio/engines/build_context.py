@@ -40,6 +40,9 @@ def write_context(
             _add_folders(archive, name, folders)
             _add_bytes(archive, name, content)
             names.add(name)
+        if context.root is not None and prefix:
+            # Also where there is no file in it, so that it can be copied from.
+            _add_folders(archive, f"{prefix}/file", folders)
         for path in context.files:
             stop()
             name = str(PurePosixPath(prefix) / path) if prefix else path

@@ -27,6 +27,7 @@ import docker
 from mlstudio.engines.buildkit import BuildKit
 from mlstudio.engines.docker_check import gpu_runtime, uses_cdi
 from mlstudio.engines.docker_check import status_of as status_from
+from mlstudio.engines.docker_client import make_client
 from mlstudio.engines.docker_host import Endpoint, Unreachable, find_endpoint
 from mlstudio.engines.docker_images import DockerImages
 from mlstudio.engines.docker_output import Mark, OutputReader
@@ -126,9 +127,7 @@ class DockerEngine:
             endpoint = self._find()
             version = _api_version(endpoint)
             with translating("It could not be connected to."):
-                client = docker.APIClient(base_url=endpoint.url, version=version, timeout=int(_TIMEOUT_S))
-            # A proxy or a CA bundle in the environment is not meant for the engine.
-            client.trust_env = False
+                client = make_client(endpoint, version=version, timeout_s=int(_TIMEOUT_S))
             self._client, self._endpoint = client, endpoint
             return client, endpoint
 
@@ -154,12 +153,7 @@ class DockerEngine:
             began = time.monotonic()
             version = _api_version(endpoint)
             latency = time.monotonic() - began
-            client = docker.APIClient(
-                base_url=endpoint.url,
-                version=version,
-                timeout=_CHECK_TIMEOUT_S,  # type: ignore[arg-type]
-            )
-            client.trust_env = False
+            client = make_client(endpoint, version=version, timeout_s=int(_CHECK_TIMEOUT_S))
             try:
                 with translating("It did not say how it is."):
                     found = client.version()

@@ -59,7 +59,11 @@ class Stream:
             lines.append("Transfer-Encoding: chunked")
         elif method == "POST":
             lines.append("Content-Length: 0")
-        self._send(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
+        try:
+            self._send(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Stream:
         return self
