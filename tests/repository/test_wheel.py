@@ -49,7 +49,7 @@ def test_it_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """The unpacked wheel stands before the checkout in the path, and finds its own examples and catalogue."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "mlstudio", "examples", "--json"],
+        [sys.executable, "-P", "-m", "mlstudio", "examples", "list", "--json"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "MLSTUDIO_HOME": str(tmp_path / "home")},
         check=True,
