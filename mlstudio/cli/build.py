@@ -115,6 +115,7 @@ def _tell_plan(session: Session, plan: Plan) -> None:
                 "layers": [
                     {
                         "kind": entry.layer.kind,
+                        "title": entry.layer.title,
                         "text": entry.layer.text,
                         "why": entry.layer.why,
                         "cached": entry.cached,
@@ -135,7 +136,7 @@ def _tell_plan(session: Session, plan: Plan) -> None:
     )
     rows = [
         (
-            " ".join(entry.layer.text.split()),
+            entry.layer.title or " ".join(entry.layer.text.split()),
             _forecast_words(entry),
             seconds_text(entry.seconds) if entry.seconds is not None else "",
             entry.layer.why,

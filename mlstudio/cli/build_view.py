@@ -137,6 +137,7 @@ def tell_diagnosis(diagnosis: Diagnosis) -> None:
     """The failing step and its last lines; the cause itself is told with the error."""
     if diagnosis.step:
         line = f" (Dockerfile, line {diagnosis.dockerfile_line})" if diagnosis.dockerfile_line else ""
-        click.echo(f"Failed: {safe_line(diagnosis.step)}{line}", err=True)
+        step = cut(safe_line(_SPACE.sub(" ", _MOUNT.sub("", diagnosis.step))), 100)
+        click.echo(f"Failed: {step}{line}", err=True)
     for text in diagnosis.last_lines:
         click.echo(click.style(f"    {safe_line(text)}", dim=True), err=True)

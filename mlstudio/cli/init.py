@@ -33,7 +33,7 @@ def command(target: str, force: bool, parameters: tuple[str, ...], **said: Any) 
     """
     ctx = click.get_current_context()
     session = session_of(ctx)
-    words = Words(target=target, args=ctx.meta["mlstudio.words"], **said)
+    words = Words(target=target, args=ctx.meta["mlstudio.words"], heeds_project=False, **said)
     source = find_target(words).code
     if source.url:
         raise RequestError(

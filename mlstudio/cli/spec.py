@@ -53,6 +53,8 @@ class Words:
     gpus: GpuRequest = field(default_factory=GpuRequest)
     network: str | None = None
     as_root: bool = False
+    heeds_project: bool = True
+    """Whether mlstudio.toml is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ def spec_from(studio: Studio, words: Words) -> RunSpec:
     travel = _travel(studio, words, target)
     code = replace(target.code, travel=travel)
     project = Project()
-    if not words.image or target.code.folder or target.code.url:
+    if words.heeds_project and (target.code.folder or target.code.url):
         project = read_project(studio.code.fetch(code)) or Project()
     if words.travel is None and project.travel is not None:
         code = replace(code, travel=project.travel)

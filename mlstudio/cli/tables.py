@@ -10,6 +10,7 @@ import click
 from mlstudio.cli.safe_text import columns_of, cut, safe_line
 
 _GAP = "  "
+_NARROWEST = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +37,11 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: in
         for index in used
     }
     too_wide = sum(widths.values()) + len(_GAP) * (len(used) - 1) - width
-    for index in sorted((i for i in used if columns[i].shrinks), key=lambda i: -widths[i]):
-        if too_wide <= 0:
-            break
-        smaller = max(8, widths[index] - too_wide)
-        too_wide -= widths[index] - smaller
-        widths[index] = min(widths[index], smaller)
+    narrow = [index for index in used if columns[index].shrinks]
+    while too_wide > 0 and any(widths[index] > _NARROWEST for index in narrow):
+        widest = max(narrow, key=lambda index: widths[index])
+        widths[widest] -= 1
+        too_wide -= 1
     lines = [
         click.style(
             _GAP.join(_set(columns[i].title, widths[i], right=columns[i].right) for i in used).rstrip(),

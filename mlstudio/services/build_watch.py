@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import deque
 from dataclasses import replace
 
-from mlstudio.model.image import BuildEvent, BuildFinished, BuildOutput, BuildStep, Recipe, StepState
+from mlstudio.model.image import BuildEvent, BuildFinished, BuildOutput, BuildStep, Layer, Recipe, StepState
 
 _NUMBERED = re.compile(r"\[(?:\S+ )?\s*(\d+)/(\d+)\]\s*(.*)", re.DOTALL)
 _FLAG = re.compile(r"--[a-z]+(=\S+)?\s+")
@@ -71,17 +72,44 @@ class BuildWatch:
         return "".join("".join(lines) for lines in self._output.values())[-20_000:]
 
     def layer_seconds(self, recipe: Recipe) -> dict[str, float]:
-        """How long each layer that was really built took, by the layer's key."""
-        by_text = {_plain(layer.text): layer.key for layer in recipe.layers if layer.key}
+        """How long each layer that was really built took, by the layer's key and by its `text_key`."""
+        by_text = {_plain(layer.text): layer for layer in recipe.layers if layer.key}
         took: dict[str, float] = {}
         for step in self.steps.values():
             if step.state is not StepState.DONE or step.started is None or step.ended is None:
                 continue
             match = _NUMBERED.match(step.name)
-            key = by_text.get(_plain(match.group(3) if match else step.name))
-            if key is not None:
-                took[key] = max(0.0, step.ended - step.started)
+            layer = by_text.get(_plain(match.group(3) if match else step.name))
+            if layer is not None:
+                took[layer.key] = took[text_key(layer)] = max(0.0, step.ended - step.started)
         return took
+
+
+def text_key(layer: Layer) -> str:
+    """A key for the instruction alone: what it took with other content is the best guess for new content."""
+    return "text:" + hashlib.sha256(_plain(layer.text).encode()).hexdigest()
+
+
+def takes_no_time(layer: Layer) -> bool:
+    """Whether an instruction only writes settings down (ENV, USER, …): a builder does not even list it."""
+    return layer.text.partition(" ")[0].upper() in _SETTINGS
+
+
+_SETTINGS = frozenset(
+    {
+        "ENV",
+        "USER",
+        "LABEL",
+        "CMD",
+        "ENTRYPOINT",
+        "EXPOSE",
+        "ARG",
+        "STOPSIGNAL",
+        "SHELL",
+        "HEALTHCHECK",
+        "VOLUME",
+    }
+)
 
 
 def titled(step: BuildStep, recipe: Recipe) -> BuildStep:

@@ -45,7 +45,7 @@ from mlstudio.model.image import (
 from mlstudio.model.launch import EngineImage, LaunchSpec
 from mlstudio.model.run import Network, RunSpec
 from mlstudio.services.arguments import script_of
-from mlstudio.services.build_watch import BuildWatch, titled
+from mlstudio.services.build_watch import BuildWatch, takes_no_time, text_key, titled
 from mlstudio.services.checks import Check
 from mlstudio.services.code import CodeService
 from mlstudio.services.engine_table import Builder, Engines
@@ -278,12 +278,16 @@ class ImageService:
                 entries = tuple(LayerForecast(layer=layer, cached=Cached.UNKNOWN) for layer in recipe.layers)
         else:
             entries = tuple(LayerForecast(layer=layer, cached=Cached.UNKNOWN) for layer in recipe.layers)
-        return tuple(
-            replace(entry, seconds=self._history.layer_seconds(entry.layer.key))
-            if entry.seconds is None and entry.layer.key
-            else entry
-            for entry in entries
-        )
+        return tuple(replace(entry, seconds=self._seconds(entry)) for entry in entries)
+
+    def _seconds(self, entry: LayerForecast) -> float | None:
+        """What the layer took the last time; with other content, if this content was never built."""
+        if entry.seconds is not None or not entry.layer.key:
+            return entry.seconds
+        if takes_no_time(entry.layer):
+            return 0.0
+        known = self._history.layer_seconds(entry.layer.key)
+        return known if known is not None else self._history.layer_seconds(text_key(entry.layer))
 
     def _gpus_of(self, spec: RunSpec, engine: Engine, status: EngineStatus) -> tuple[Gpu, ...] | None:
         """The engine's GPUs; None where nobody can tell."""

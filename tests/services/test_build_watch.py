@@ -12,7 +12,7 @@ from mlstudio.model.image import (
     Recipe,
     StepState,
 )
-from mlstudio.services.build_watch import BuildWatch
+from mlstudio.services.build_watch import BuildWatch, text_key
 
 PIP = "RUN --mount=type=cache,target=/root/.cache \\\n    pip install numpy"
 RECIPE = Recipe(
@@ -56,7 +56,7 @@ def test_times_belong_to_the_layers_that_were_really_built() -> None:
             ended=13.5,
         )
     )
-    assert watch.layer_seconds(RECIPE) == {"pip": 12.5}
+    assert watch.layer_seconds(RECIPE) == {"pip": 12.5, text_key(RECIPE.layers[1]): 12.5}
     assert watch.cached == 1
     assert len(watch.numbered) == 2
 
