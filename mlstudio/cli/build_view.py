@@ -9,9 +9,12 @@ import time
 import click
 
 from mlstudio.cli.area import Area
+from mlstudio.cli.findings import finding_lines
 from mlstudio.cli.safe_text import cut, safe_line
 from mlstudio.cli.session import Session
 from mlstudio.model.image import BuildEvent, BuildFinished, BuildOutput, BuildStep, Diagnosis, StepState
+from mlstudio.services.checks import Level
+from mlstudio.services.images import Plan
 from mlstudio.services.words import bytes_text, seconds_text
 
 _TICK_S = 0.25
@@ -52,6 +55,13 @@ class BuildView:
         with self._lock:
             self._phase = words
             self._draw()
+
+    def on_plan(self, plan: Plan) -> None:
+        """Tell what the plan's checks warn of."""
+        warnings = [check for check in plan.checks if check.level is Level.WARNING]
+        with self._lock:
+            for line in finding_lines(warnings, width=self._session.width):
+                self._area.write(line)
 
     def on_event(self, event: BuildEvent) -> None:
         with self._lock:

@@ -150,6 +150,7 @@ def launch(
                     spec,
                     on_event=view.on_event,
                     on_phase=view.on_phase,
+                    on_plan=view.on_plan,
                     cancelled=lambda: pressed.count > 0,
                     pip=pip,
                     secret_values=values,

@@ -22,6 +22,7 @@ from mlstudio.probe.redaction import redact_command, redact_env, redact_text
 from mlstudio.probe.zipapp import build_probe
 from mlstudio.services.arguments import parameters_of, stem_of
 from mlstudio.services.build_watch import BuildWatch
+from mlstudio.services.checks import Level
 from mlstudio.services.code import CodeService, refuse_password
 from mlstudio.services.engine_table import Engines
 from mlstudio.services.images import ImageService, Plan, away
@@ -114,6 +115,7 @@ class Launcher:
         on_event: Callable[[BuildEvent], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         on_phase: Callable[[str], None] | None = None,
+        on_plan: Callable[[Plan], None] | None = None,
         pip: PipSettings | None = None,
         secret_values: Mapping[str, str] | None = None,
     ) -> RunSummary:
@@ -124,6 +126,7 @@ class Launcher:
             on_event=on_event,
             cancelled=cancelled,
             on_phase=on_phase,
+            on_plan=on_plan,
             pip=pip,
             secret_values=secret_values,
         )
@@ -136,10 +139,13 @@ class Launcher:
         on_event: Callable[[BuildEvent], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         on_phase: Callable[[str], None] | None = None,
+        on_plan: Callable[[Plan], None] | None = None,
         pip: PipSettings | None = None,
         secret_values: Mapping[str, str] | None = None,
     ) -> RunSummary:
         """Snapshot, plan, build, start. Blocks until the container runs (or has ended already).
+
+        `on_plan` hears what was planned, with its checks, before anything is built.
 
         A launch that fails is kept as a FAILED run whose `Exit` says why, and the error is raised too; one that is
         cancelled, here or by a stop that was asked for elsewhere, is kept as STOPPED and raises Cancelled.
@@ -149,7 +155,7 @@ class Launcher:
             self._history, run_id, on_event=on_event, on_phase=on_phase, wanted_no_more=wanted_no_more
         )
         try:
-            return self._carry_out(attempt, spec, pip=pip, secret_values=secret_values or {})
+            return self._carry_out(attempt, spec, pip=pip, secret_values=secret_values or {}, on_plan=on_plan)
         except StudioError as error:
             if not isinstance(error, Cancelled) and wanted_no_more.now():
                 cancel = Cancelled("The launch was cancelled.")
@@ -176,7 +182,13 @@ class Launcher:
     # -- the way of a launch ------------------------------------------------------------------------------------
 
     def _carry_out(
-        self, attempt: _Attempt, spec: RunSpec, *, pip: PipSettings | None, secret_values: Mapping[str, str]
+        self,
+        attempt: _Attempt,
+        spec: RunSpec,
+        *,
+        pip: PipSettings | None,
+        secret_values: Mapping[str, str],
+        on_plan: Callable[[Plan], None] | None,
     ) -> RunSummary:
         run_id = attempt.run_id
         secrets = find_secret_values(spec.secrets, given=secret_values)
@@ -190,6 +202,9 @@ class Launcher:
         plan = self._images.plan(spec, pip=pip)
         if plan.snapshot is not None:
             self._history.set_code(run_id, plan.snapshot)
+        if on_plan is not None:
+            on_plan(plan)
+        _refuse_what_cannot_run(plan)
         record = self._image(attempt, plan, spec)
         self._history.set_image(run_id, record.id, record.tag, plan.recipe.dockerfile)
 
@@ -399,6 +414,13 @@ def redacted(spec: RunSpec) -> RunSpec:
         env=tuple(redact_env(spec.env)),
         note=redact_text(spec.note),
     )
+
+
+def _refuse_what_cannot_run(plan: Plan) -> None:
+    """Errors that are certain before anything is built. Others (a driver, a full disk) may yet turn out well."""
+    for check in plan.checks:
+        if check.level is Level.ERROR and check.name in ("command", "travel", "gpu"):
+            raise RequestError(check.message, field=check.field, try_this=check.try_this)
 
 
 def _limits(limits: Limits, plan: Plan) -> Limits:

@@ -46,6 +46,7 @@ def checks_for(facts: Facts) -> tuple[Check, ...]:
     subjects: tuple[Callable[[Facts], Iterator[Check]], ...] = (
         _engine,
         _script,
+        _reach,
         _gpu,
         _driver,
         _base,
@@ -101,8 +102,8 @@ def _script(facts: Facts) -> Iterator[Check]:
             field="command",
         )
         return
-    if facts.snapshot is None:
-        return
+    if facts.snapshot is None or facts.spec.image.dockerfile:
+        return  # Where one's own Dockerfile puts the code, only it knows.
     script = script_of(facts.spec.command)
     if not script.endswith(".py") or PurePosixPath(script).is_absolute():
         return
@@ -119,6 +120,19 @@ def _script(facts: Facts) -> Iterator[Check]:
             if same_name
             else "Check its name, and that no ignore file leaves it out.",
             field="command",
+        )
+
+
+def _reach(facts: Facts) -> Iterator[Check]:
+    url = facts.spec.code.url
+    is_local = url.startswith(("file:", "/"))
+    if facts.spec.travel is Travel.CLONED and is_local and facts.status.kind is not EngineKind.PROCESS:
+        yield Check(
+            name="travel",
+            level=Level.ERROR,
+            message=f"A container cannot clone {url}: the repository lies on this machine.",
+            try_this="Let the code travel baked in or mounted, or use the repository's network address.",
+            field="code.travel",
         )
 
 

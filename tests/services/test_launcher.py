@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,8 @@ from mlstudio.engines.fake import FakeEngine
 from mlstudio.model.code import CodeSource, Travel
 from mlstudio.model.errors import BuildFailed, Cancelled, EngineAway, RequestError
 from mlstudio.model.image import BuildStep, Diagnosis, ImageSpec
-from mlstudio.model.run import ExitReason, Limits, RunSpec, RunState
+from mlstudio.model.run import ExitReason, GpuRequest, Limits, RunSpec, RunState
+from mlstudio.services.images import Plan
 from mlstudio.services.launcher import owner_of_this_process, redacted
 from mlstudio.services.studio import Studio
 
@@ -290,3 +292,36 @@ def test_a_git_url_with_a_password_is_refused(studio: Studio, spec_for: SpecFor)
 def test_redaction_keeps_everything_else(spec_for: SpecFor) -> None:
     spec = spec_for("--lr", "0.1", name="n", tags=("t",))
     assert replace(redacted(spec), parameters=()) == spec
+
+
+def test_what_cannot_run_is_refused_before_it_is_built(
+    studio: Studio, fake: FakeEngine, spec_for: SpecFor, code: Path
+) -> None:
+    for spec, field in (
+        (replace(spec_for(), command=("python", "nonesuch.py")), "command"),
+        (replace(spec_for(), gpus=GpuRequest(count=2)), "gpus"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            studio.launcher.launch(spec)
+        assert caught.value.field == field
+    assert fake.builds.built == []
+    assert {run.state for run in studio.runs.list()} == {RunState.FAILED}
+
+
+def test_a_repository_of_this_machine_cannot_be_cloned_by_a_container(
+    studio: Studio, spec_for: SpecFor, code: Path
+) -> None:
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=code, check=True)
+    plans: list[Plan] = []
+    source = CodeSource(url=code.as_uri(), travel=Travel.CLONED)
+    with pytest.raises(RequestError) as caught:
+        studio.launcher.launch(replace(spec_for(), code=source), on_plan=plans.append)
+    assert caught.value.field == "code.travel"
+    assert len(plans) == 1
+    baked = studio.launcher.launch(replace(spec_for(), code=replace(source, travel=Travel.BAKED)))
+    assert len(baked.commit) == 40
