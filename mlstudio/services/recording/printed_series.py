@@ -39,14 +39,16 @@ class PrintedSeries:
     error: bytes = b""
     epoch: float | None = None
     _logged: set[str] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
 
     def logs(self, names: Iterable[str]) -> list[str]:
         """The run logs these itself. Returns those that were taken from print until now."""
-        ended = []
+        ended: list[str] = []
         for name in names:
-            plain = _plain(name)
-            if plain in self._logged:
+            if name in self._seen:
                 continue
+            self._seen.add(name)
+            plain = _plain(name)
             self._logged.add(plain)
             for known in [found for found in self.last_steps if _is_same(_plain(found), plain)]:
                 del self.last_steps[known]

@@ -591,4 +591,4 @@ def _json(value: object) -> str:
 
 def _clean(text: str) -> str:
     """Without halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
