@@ -14,7 +14,6 @@ from benchmarks.docker_cli import base_image, docker
 from benchmarks.harness import Comparison, named, take_turns
 from mlstudio.model.code import CodeSource, Travel
 from mlstudio.model.image import ImageSpec
-from mlstudio.model.launch import Phase
 from mlstudio.model.run import RunSpec
 from mlstudio.services.studio import Studio
 
@@ -42,8 +41,8 @@ def compare(rounds: int) -> Comparison:
             began = time.perf_counter()
             run = studio.launcher.launch(spec)
             handle = studio.history.detail(run.id).handle
-            while engine.inspect(handle).phase not in (Phase.EXITED, Phase.GONE):
-                time.sleep(0.002)
+            for _ in engine.follow(handle):
+                pass  # As docker run does: its output until the engine says that it has ended.
             took = time.perf_counter() - began
             studio.runs.wait(run.id, timeout=30)
             studio.runs.remove(run.id, force=True)
