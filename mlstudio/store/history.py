@@ -1,7 +1,7 @@
 """The history: everything that was asked for and everything that was observed, in one SQLite file.
 
-The only door of this floor. What leaves it are the model's frozen dataclasses and NumPy arrays; what it raises are the
-model's errors.
+The only door of this floor, which makes it long: a short method for each question, with the work in the modules beside
+it. What leaves it are the model's frozen dataclasses and NumPy arrays; what it raises are the model's errors.
 """
 
 from __future__ import annotations
