@@ -511,8 +511,10 @@ class DockerEngine:
             for _ in range(_MAX_LINKS):
                 try:
                     stream, _ = client.get_archive(handle, path)
-                except docker.errors.NotFound as error:
-                    raise NotFound(f"There is no file {path} in the container.", field="path") from error
+                except docker.errors.APIError as error:
+                    if error.status_code == 404 or "too many links" in words_of(error):
+                        raise NotFound(f"There is no file {path} in the container.", field="path") from error
+                    raise
                 link, data = _first_file(stream, path)
                 if not link:
                     return data

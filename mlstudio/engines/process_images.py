@@ -7,6 +7,7 @@ needs the same; ``images/<hash>`` is one image: ``image.json`` and, where code i
 from __future__ import annotations
 
 import codecs
+import configparser
 import fcntl
 import hashlib
 import json
@@ -16,11 +17,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlstudio.engines.build_failure import StepFailed
@@ -35,7 +37,6 @@ from mlstudio.model.image import (
     LayerForecast,
     LayerKind,
     Package,
-    PipSettings,
     Recipe,
     StepState,
 )
@@ -189,7 +190,8 @@ class ProcessImages:
         else:
             command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--progress-bar=off"]
             command += ["--no-input", "-r", str(requirements)]
-            yield from _run(install, command, _pip_environment(recipe, context), cancelled)
+            with _pip_environment(recipe, context) as env:
+                yield from _run(install, command, env, cancelled)
         (folder / "complete.json").write_text(json.dumps({"size_bytes": _size(folder)}), encoding="utf-8")
 
     def _copy(
@@ -301,25 +303,47 @@ def _find_python(wanted: str) -> tuple[str, str]:
     return found, f"Python {wanted} is not installed on this machine; {found} is used instead."
 
 
-def _pip_environment(recipe: Recipe, context: BuildContext) -> dict[str, str]:
-    """pip's settings as environment variables, which, unlike arguments, other users cannot see."""
+@contextmanager
+def _pip_environment(recipe: Recipe, context: BuildContext) -> Iterator[dict[str, str]]:
+    """The environment for pip: this machine's own settings, and over them those that the build's mounts hold.
+
+    The mounts are made for a container; a certificate and wheels are used where they lie on this machine.
+    """
     env = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_PIP}
-    env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
-    pip = getattr(context, "pip", None)
-    settings = pip if isinstance(pip, PipSettings) else PipSettings()
-    extra = [*settings.extra_index_urls, *([recipe.index_url] if recipe.index_url else [])]
-    given = {
-        "PIP_INDEX_URL": settings.index_url,
-        "PIP_EXTRA_INDEX_URL": " ".join([*extra, *env.get("PIP_EXTRA_INDEX_URL", "").split()])
-        if extra
-        else "",
-        "PIP_FIND_LINKS": settings.wheelhouse,
-        "PIP_CERT": settings.ca_bundle,
-        "PIP_PROXY": settings.proxy,
-        "NO_PROXY": settings.no_proxy,
-        "PIP_TRUSTED_HOST": " ".join(settings.trusted_hosts),
-    }
-    return {**env, **{name: value for name, value in given.items() if value}}
+    env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1", **dict(context.build_args)}
+    options = _pip_options(context)
+    if recipe.index_url:
+        known = options.get("extra-index-url") or env.get("PIP_EXTRA_INDEX_URL", "")
+        options["extra-index-url"] = "\n    ".join([*known.split(), recipe.index_url])
+    for name in options:
+        env.pop("PIP_" + name.upper().replace("-", "_"), None)
+    # A file that only we can read: an index's address may hold a password, and arguments can be seen by everyone.
+    with tempfile.TemporaryDirectory(prefix="mlstudio-pip-") as folder:
+        path = Path(folder) / "pip.conf"
+        path.write_text(
+            "[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items()), "utf-8"
+        )
+        yield {**env, "PIP_CONFIG_FILE": str(path)}
+
+
+def _pip_options(context: BuildContext) -> dict[str, str]:
+    """What the build's mount of pip's settings says, with paths of this machine."""
+    files = {name: path for mount in context.mounts for name, path in mount.files}
+    settings = files.get("pip.conf")
+    parser = configparser.RawConfigParser()
+    if settings is None:
+        return {}
+    try:
+        parser.read(settings, encoding="utf-8")
+    except configparser.Error:
+        return {}
+    options = dict(parser.items("global")) if parser.has_section("global") else {}
+    if "cert" in options:
+        options["cert"] = str(files.get(PurePosixPath(options["cert"]).name, options["cert"]))
+    wheels = {str(path.parent) for name, path in files.items() if name.endswith((".whl", ".tar.gz", ".zip"))}
+    if "find-links" in options:
+        options["find-links"] = "\n    ".join(sorted(wheels))
+    return options
 
 
 def _run(

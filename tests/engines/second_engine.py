@@ -16,6 +16,8 @@ _FLAGS = (
     "--ip-forward=false",
     "--ip-masq=false",
     "--storage-driver=overlay2",
+    "--log-opt=max-size=1m",
+    "--log-opt=max-file=2",
 )
 
 
