@@ -7,6 +7,7 @@ it. What leaves it are the model's frozen dataclasses and NumPy arrays; what it 
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -14,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from mlstudio.model.code import CodeSnapshot
-from mlstudio.model.errors import DefectError, StudioError
+from mlstudio.model.errors import DefectError
 from mlstudio.model.image import ImageRecord
 from mlstudio.model.record import Batch, Cursor, Gap
 from mlstudio.model.run import (
@@ -33,7 +35,7 @@ from mlstudio.model.run import (
     RunSummary,
 )
 from mlstudio.store import image_rows, log_rows, run_rows
-from mlstudio.store.database import Database
+from mlstudio.store.database import BUSY_TIMEOUT_S, Database, closing_at_end
 from mlstudio.store.parameters import as_number
 from mlstudio.store.run_rows import Choice, keep_document, no_such_run, number_of
 from mlstudio.store.schema import (
@@ -646,19 +648,18 @@ def has_live_runs(path: Path) -> bool:
     """
     if not path.exists():
         return False
+    # Not through `Database`, which looks at the file's first bytes by itself: when a process closes a file, all its locks
+    # on that file go, those of the history that it has open too, and another process may then end the write-ahead log
+    # under it (https://www.sqlite.org/howtocorrupt.html, section 2.2). SQLite's own second connection minds that.
     try:
-        database = Database(path)
-    except StudioError:
+        with closing_at_end(
+            sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S)
+        ) as connection:
+            query = "SELECT EXISTS (SELECT 1 FROM run WHERE state IN ('queued', 'running'))"
+            return bool(connection.execute(query).fetchone()[0])
+    except sqlite3.Error:
         # Whoever opens the history says what is wrong with it; a recorder could do nothing.
         return False
-    try:
-        with database.read() as connection:
-            found = connection.execute(
-                select(func.count()).select_from(run).where(run.c.state.in_(("queued", "running")))
-            ).scalar_one()
-    finally:
-        database.close()
-    return found > 0
 
 
 def _read_events(connection: Connection, number: int) -> list[RunEvent]:

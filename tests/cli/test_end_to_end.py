@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,20 @@ sys.exit(options.fail)
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, home: Path) -> Iterator[Path]:
+    """A small project; what was run and built of it is removed again."""
     folder = tmp_path / "small-project"
     folder.mkdir()
-    (folder / "train.py").write_text(SCRIPT)
+    # Its own words in every test, so that no test finds another's image.
+    (folder / "train.py").write_text(SCRIPT + f"\n# {tmp_path.name}\n")
     (folder / "requirements.txt").write_text("")
-    return folder
+    yield folder
+    runs = ask(home, "ls", "--all")["runs"]
+    if runs:
+        call(home, "rm", "--yes", "--force", *(run["id"] for run in runs))
+    known = [image["tag"] for image in ask(home, "images", "list")["images"] if image["recipe_digest"]]
+    if known:
+        call(home, "images", "rm", "--yes", *known)
 
 
 def start(home: Path, *words: str) -> subprocess.Popen[str]:
@@ -104,7 +113,7 @@ def test_the_second_time_nothing_is_built(home: Path, project: Path) -> None:
     assert plan["is_built"]
     assert {layer["cached"] for layer in plan["layers"]} == {"cached"}
     assert call(home, "build", str(project), "--print").stdout == first
-    (project / "train.py").write_text(SCRIPT + "\n# edited\n")
+    (project / "train.py").write_text((project / "train.py").read_text() + "# edited\n")
     plan = ask(home, "build", str(project), "--dry-run")
     assert not plan["is_built"]
     assert plan["layers"][-1]["cached"] != "cached"
