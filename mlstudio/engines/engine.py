@@ -140,16 +140,30 @@ class CanListGpus(Protocol):
 class BuildContext(Protocol):
     """What a build reads, made by `mlstudio.images.context`."""
 
-    root: Path | None
-    """The code's folder; None if no code travels in the image."""
-    files: Sequence[str]
-    """POSIX paths below `root` that go into the context under ``code/``."""
-    extra: Sequence[tuple[str, bytes]]
-    """`Recipe.context_files`."""
-    mounts: Sequence[BuildMount]
-    """Folders and files that the build may read but that never stay in a layer."""
-    build_args: Sequence[tuple[str, str]]
-    """Predefined proxy arguments (``HTTP_PROXY``, …), which Docker keeps out of the history."""
+    @property
+    def root(self) -> Path | None:
+        """The code's folder; None if no code travels in the image."""
+        ...
+
+    @property
+    def files(self) -> Sequence[str]:
+        """POSIX paths below `root` that go into the context under ``code/``."""
+        ...
+
+    @property
+    def extra(self) -> Sequence[tuple[str, bytes]]:
+        """`Recipe.context_files`."""
+        ...
+
+    @property
+    def mounts(self) -> Sequence[BuildMount]:
+        """Folders and files that the build may read but that never stay in a layer."""
+        ...
+
+    @property
+    def build_args(self) -> Sequence[tuple[str, str]]:
+        """Predefined proxy arguments (``HTTP_PROXY``, …), which Docker keeps out of the history."""
+        ...
 
 
 class BuildMount(Protocol):
@@ -158,6 +172,10 @@ class BuildMount(Protocol):
     The engine imports it as a scratch image under the tag that the Dockerfile names, and removes that after the build.
     """
 
-    image: str
-    files: Sequence[tuple[str, Path]]
-    """(POSIX path inside the mount, file on this machine)."""
+    @property
+    def image(self) -> str: ...
+
+    @property
+    def files(self) -> Sequence[tuple[str, Path]]:
+        """(POSIX path inside the mount, file on this machine)."""
+        ...

@@ -70,8 +70,16 @@ class NotFound(RequestError):
 class BuildFailed(WorldError):
     """An image build failed; `diagnosis` explains it (`mlstudio.model.image.Diagnosis`)."""
 
-    def __init__(self, what: str, *, diagnosis: object = None, **words: str) -> None:
-        super().__init__(what, **words)
+    def __init__(
+        self,
+        what: str,
+        *,
+        diagnosis: object = None,
+        why: str = "",
+        try_this: str = "",
+        details: str = "",
+    ) -> None:
+        super().__init__(what, why=why, try_this=try_this, details=details)
         self.diagnosis = diagnosis
 
 

@@ -55,6 +55,6 @@ class ProbeConfig:
         """Read the file's content; fields of a newer ML Studio are ignored. Raises ValueError."""
         data: Any = json.loads(text)
         if not isinstance(data, dict) or not isinstance(data.get("command"), list):
-            raise ValueError("the configuration of the probe names no command")  # noqa: TRY004 — one error for all that is malformed
+            raise ValueError("the configuration of the probe names no command")
         known = vars(cls(run_id="", command=[])).keys()
         return cls(**{name: value for name, value in data.items() if name in known})

@@ -9,10 +9,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 from mlstudio.engines.build_failure import StepFailed
-from mlstudio.engines.engine import BuildContext, CanBuild, CanListGpus, Engine
+from mlstudio.engines.engine import CanBuild, CanListGpus, Engine
 from mlstudio.images.catalogue import Catalogue, load_catalogue
 from mlstudio.images.context import make_context
 from mlstudio.images.dependencies import find_dependencies
@@ -340,8 +339,7 @@ class ImageService:
             on_event(titled(event, plan.recipe) if isinstance(event, BuildStep) else event)
 
         began = time.time()
-        # The seam declares plain attributes, and ours cannot be set: they are only ever read.
-        context = cast("BuildContext", make_context(plan.recipe, plan.source_root, plan.snapshot, plan.pip))
+        context = make_context(plan.recipe, plan.source_root, plan.snapshot, plan.pip)
         try:
             for event in builder.build(plan.recipe, context, cancelled=cancelled, no_cache=no_cache):
                 see(event)
