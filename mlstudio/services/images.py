@@ -45,7 +45,7 @@ from mlstudio.model.launch import EngineImage, LaunchSpec
 from mlstudio.model.run import Network, RunSpec
 from mlstudio.services.arguments import script_of
 from mlstudio.services.build_watch import BuildWatch, takes_no_time, text_key, titled
-from mlstudio.services.checks import Check
+from mlstudio.services.checks import Check, Level
 from mlstudio.services.code import CodeService
 from mlstudio.services.engine_table import Builder, Engines
 from mlstudio.services.plan_checks import Facts, checks_for
@@ -325,6 +325,10 @@ class ImageService:
         An image that the engine already holds for this very recipe is used as it is, unless `no_cache`. Raises
         BuildFailed (with a `Diagnosis`), Cancelled, EngineAway, RequestError.
         """
+        for check in plan.checks:
+            if check.level is Level.ERROR and check.name == "dependencies":
+                # Building without a line that cannot be read would make another image than the one asked for.
+                raise RequestError(check.message, field=check.field, try_this=check.try_this)
         builder = self._builder(engine)
         if not plan.builds:
             return self._existing(builder, plan, on_event=on_event)

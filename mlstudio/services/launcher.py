@@ -419,7 +419,7 @@ def redacted(spec: RunSpec) -> RunSpec:
 def _refuse_what_cannot_run(plan: Plan) -> None:
     """Errors that are certain before anything is built. Others (a driver, a full disk) may yet turn out well."""
     for check in plan.checks:
-        if check.level is Level.ERROR and check.name in ("command", "travel", "gpu"):
+        if check.level is Level.ERROR and check.name in ("command", "travel", "gpu", "dependencies"):
             raise RequestError(check.message, field=check.field, try_this=check.try_this)
 
 
