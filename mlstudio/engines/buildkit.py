@@ -48,6 +48,7 @@ LAYERS_LABEL = "mlstudio.layers"
 """The keys of an image's layers, shortened, in order: what later builds need not build again."""
 _KEPT_MOUNT = "wheels"
 """Mounts of this kind are big and hold nothing private: they stay for the next build."""
+_LEFT_BEHIND_S = 6 * 3600.0
 _LOOK_EVERY_S = 0.2
 _FIRST_ANSWER_S = 600.0
 """The engine begins to answer when it has read the whole context."""
@@ -261,9 +262,11 @@ class BuildKit:
             _log.warning("The package settings of a build are still on the engine (%s): %s", image, error)
 
     def _left_behind(self) -> list[str]:
+        """Private mounts that are so old that their builds must be dead (a build elsewhere may be using a young one)."""
         with self._connect("The images could not be listed.") as (client, _):
             found = client.images(filters={"label": MOUNT_LABEL})
-        names = [name for entry in found for name in entry.get("RepoTags") or ()]
+        old = [entry for entry in found if time.time() - float(entry.get("Created") or 0) > _LEFT_BEHIND_S]
+        names = [name for entry in old for name in entry.get("RepoTags") or ()]
         return [name for name in names if _kind(name) != _KEPT_MOUNT]
 
     def _lock_file(self, image: str) -> IO[bytes]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,9 +54,23 @@ class EngineRegistry:
     def _docker(self) -> Engine:
         from mlstudio.engines.docker import DockerEngine
 
-        return DockerEngine(locks=self._home / "locks")
+        return DockerEngine(locks=_lock_folder() or self._home / "locks")
 
     def _process(self) -> Engine:
         from mlstudio.engines.process import ProcessEngine
 
         return ProcessEngine(self._home / "processes")
+
+
+def _lock_folder() -> Path | None:
+    """A folder of this user's for locks, which all homes share as they share the engine; None if it is not ours alone."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    base = Path(runtime) if runtime else Path(tempfile.gettempdir())
+    folder = base / f"mlstudio-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    is_ours = found.st_uid == os.getuid() and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
+    return folder if is_ours else None
