@@ -15,7 +15,9 @@ into every container: standard library only, Python 3.8 and newer.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
+    from typing import Any, Dict, Optional
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "artifact", "log", "param"]

@@ -1,6 +1,7 @@
 """Sampling what the run uses: the control group (v1 and v2) or the process tree, the network, the GPUs.
 
-`Sampler` runs in a thread of its own, so that a driver that hangs stops neither output nor metrics.
+`Sampler` runs in a thread of its own, so that a driver that hangs stops neither output nor metrics. It begins a moment
+after the command: looking for GPUs and packages costs more than a command that ends at once.
 """
 
 from __future__ import annotations
@@ -8,12 +9,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
-from mlstudio.probe import nvml
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-Sample = Tuple[int, float, Dict[str, float]]
-"""(counter, wall time, reading by series name)"""
+    from mlstudio.probe.nvml import Reader
+
+    Sample = Tuple[int, float, Dict[str, float]]
+    """(counter, wall time, reading by series name)"""
+
+_FIRST_AFTER_S = 0.1
 
 _NO_LIMIT = 1 << 60
 _GPU_NAMES = (
@@ -47,17 +53,21 @@ class Sampler(threading.Thread):
         self._usage: Usage = Tree(tree_of) if tree_of is not None else open_usage()
         self._stopping = threading.Event()
         self._last: Dict[str, Tuple[float, float]] = {}
-        self.gpu_reader: Optional[nvml.Reader] = None
+        self.gpu_reader: Optional[Reader] = None
+        self.environment: Optional[Dict[str, Any]] = None
+        """The ``environment`` event, once `ready` is set; None if it could not be made."""
         self.ready = threading.Event()
-        """Set once the GPUs were looked for."""
 
     def stop(self) -> None:
         """Take no more samples. Does not wait: a hanging driver is left to itself."""
         self._stopping.set()
 
     def run(self) -> None:
-        self.gpu_reader = nvml.open_reader()
-        self.ready.set()
+        if self._stopping.wait(_FIRST_AFTER_S):
+            return
+        from mlstudio.probe.nvml import open_reader
+
+        self.gpu_reader = open_reader()
         counter = 0
         due = time.monotonic()
         while not self._stopping.is_set():
@@ -66,9 +76,20 @@ class Sampler(threading.Thread):
             except Exception as error:  # noqa: BLE001 — one odd reading must not end all sampling
                 os.write(2, ("ML Studio: a system reading failed: %r\n" % (error,)).encode())
                 return
+            if counter == 0:
+                self._describe()
             counter += 1
             due = max(due + self._every_s, time.monotonic())
             self._stopping.wait(due - time.monotonic())
+
+    def _describe(self) -> None:
+        from mlstudio.probe.environment import describe_environment
+
+        try:
+            self.environment = describe_environment(self.gpu_reader)
+        except Exception as error:  # noqa: BLE001 — without a description the run is worth as much
+            os.write(2, ("ML Studio: the environment could not be described: %r\n" % (error,)).encode())
+        self.ready.set()
 
     def sample(self) -> Dict[str, float]:
         """The readings that are to be had now; rates since the last call."""

@@ -1,29 +1,36 @@
-"""The probe's main part: starts the user's command, minds it as an init process would, and tells how it ended."""
+"""The probe's main part: starts the user's command, minds it as an init process would, and tells how it ended.
+
+Every run waits for what is imported here, so what only some of them need is imported where they need it.
+"""
 
 from __future__ import annotations
 
-import collections
-import ctypes
+import errno
 import json
 import os
 import selectors
-import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
-from typing import Any, Deque, Dict, List, Optional, Set, Tuple
+from collections import deque
 
 from mlstudio.probe.channel import ChannelReader
 from mlstudio.probe.config import ProbeConfig
-from mlstudio.probe.environment import describe_environment
 from mlstudio.probe.output import Outlet, Spool, Stream
-from mlstudio.probe.redaction import Redactor
-from mlstudio.probe.sampler import Sample, Sampler, Usage, descendants, open_usage
+from mlstudio.probe.redactor import Redactor
+from mlstudio.probe.sampler import Sampler, descendants, open_usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
+    from typing import Any, Deque, Dict, List, Optional, Set, Tuple
+
+    from mlstudio.probe.sampler import Sample, Usage
 
 READ_BYTES = 64 * 1024
 LEFTOVER_GRACE_S = 2.0
+_DESCRIBED_WITHIN_S = 1.0
+"""A command that took longer than this is worth a wait for the description of what it ran in."""
+_DESCRIPTION_WAIT_S = 0.5
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_CHILD_SUBREAPER = 36
 COULD_NOT_START = 127
@@ -41,6 +48,16 @@ def main(config_path: str) -> int:
     return Supervisor(config, root).run()
 
 
+class _Child:
+    """The started command; `stdout` and `stderr` are descriptors of the reading ends."""
+
+    def __init__(self, pid: int, stdout: int, stderr: int, popen: Any = None) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.stderr = stderr
+        self.popen = popen
+
+
 class Supervisor:
     """One command from start to end. `root` is the folder that holds the probe's own files."""
 
@@ -48,9 +65,9 @@ class Supervisor:
         self._config = config
         self._root = root
         self._is_init = os.getpid() == 1
-        self._samples: Deque[Sample] = collections.deque(maxlen=4096)
+        self._samples: Deque[Sample] = deque(maxlen=4096)
         self._secrets: Dict[str, str] = {}
-        self._child: Optional[subprocess.Popen[bytes]] = None
+        self._child: Optional[_Child] = None
         self._status: Optional[int] = None
         self._asked_at: Optional[float] = None
         self._asked_with = 0
@@ -100,7 +117,7 @@ class Supervisor:
             {
                 "type": "start",
                 "pid": self._child.pid,
-                "hostname": socket.gethostname(),
+                "hostname": os.uname().nodename,
                 "python": "%d.%d.%d" % sys.version_info[:3],
                 "gpu_source": "",
             }
@@ -111,17 +128,18 @@ class Supervisor:
 
     # -- before the command --------------------------------------------------------------------------------------
 
-    def _catch_signals(self) -> socket.socket:
-        """Signals wake the main loop through a socket instead of interrupting whatever is done."""
-        wake, waker = socket.socketpair()
+    def _catch_signals(self) -> int:
+        """Signals wake the main loop through a pipe instead of interrupting whatever is done."""
+        wake, waker = os.pipe()
         for end in (wake, waker):
-            end.setblocking(False)
-        self._waker = waker  # kept open
-        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         for number in (*_FORWARDED, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         if not self._is_init:
+            import ctypes
+
             try:
                 # prctl(2): orphaned descendants come to us, as they come to the first process of a container.
                 ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -174,6 +192,8 @@ class Supervisor:
 
     def _clone(self, url: str, commit: str, target: str) -> None:
         """Fetch the code at exactly one commit; what Git says goes to the output."""
+        import shutil
+
         if shutil.which("git") is None:
             raise StartFailed("The code cannot be cloned: there is no git in the image.")
         environment = dict(os.environ, GIT_TERMINAL_PROMPT="0", GIT_CONFIG_NOSYSTEM="1", HOME=self._home())
@@ -202,6 +222,8 @@ class Supervisor:
         self._outlet.event({"type": "cloned", "url": url, "commit": commit})
 
     def _git(self, command: List[str], environment: Dict[str, str], stream: Stream) -> bool:
+        import subprocess
+
         done = subprocess.run(
             command,
             env=environment,
@@ -234,17 +256,10 @@ class Supervisor:
 
     def _start(self, environment: Dict[str, str]) -> None:
         command = self._config.command
+        # Only the first process of a container starts with nothing open that a command must not have.
+        start = _spawn if self._is_init else _fork
         try:
-            self._child = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,
-                restore_signals=True,
-            )
+            self._child = start(command, environment)
         except FileNotFoundError:
             raise StartFailed("There is no program “%s” in the image." % command[0]) from None
         except PermissionError:
@@ -271,15 +286,13 @@ class Supervisor:
 
     # -- while it runs -------------------------------------------------------------------------------------------
 
-    def _mind(self, wake: socket.socket, sampler: Sampler) -> Set[int]:
+    def _mind(self, wake: int, sampler: Sampler) -> Set[int]:
         """Pass output on, gather points, forward signals, reap, until the command has ended; returns the leftovers."""
         child = self._child
         assert child is not None
-        assert child.stdout is not None
-        assert child.stderr is not None
         streams = {
-            child.stdout.fileno(): Stream(False, Redactor(self._secrets)),
-            child.stderr.fileno(): Stream(True, Redactor(self._secrets)),
+            child.stdout: Stream(False, Redactor(self._secrets)),
+            child.stderr: Stream(True, Redactor(self._secrets)),
         }
         selector = selectors.DefaultSelector()
         selector.register(wake, selectors.EVENT_READ)
@@ -311,7 +324,7 @@ class Supervisor:
                     break
             timeout = max(0.0, min(batch_due - now, 0.05 if ended_at is not None else 1.0))
             for key, _ in selector.select(timeout):
-                if key.fileobj is wake:
+                if key.fd == wake:
                     self._on_wake(wake)
                 else:
                     self._pass_on(key.fd, streams, selector)
@@ -322,19 +335,30 @@ class Supervisor:
                 self._gather()
                 if not described and sampler.ready.is_set():
                     described = True
-                    self._outlet.event(describe_environment(sampler.gpu_reader))
+                    if sampler.environment is not None:
+                        self._outlet.event(sampler.environment)
                 self._outlet.flush()
                 batch_due = now + self._config.batch_s
         for descriptor in list(streams):
             self._drain(descriptor, streams, selector)
         selector.close()
-        if not described and sampler.ready.wait(2.0):
-            self._outlet.event(describe_environment(sampler.gpu_reader))
+        if not described:
+            self._describe_late(sampler, took=time.monotonic() - started)
         return leftovers
 
-    def _on_wake(self, wake: socket.socket) -> None:
+    def _describe_late(self, sampler: Sampler, *, took: float) -> None:
+        """A short run is told what it ran on, too; its packages are those of its image."""
+        sampler.ready.wait(_DESCRIPTION_WAIT_S if took > _DESCRIBED_WITHIN_S else 0.0)
+        event = sampler.environment
+        if event is None:
+            from mlstudio.probe.environment import describe_machine
+
+            event = describe_machine()
+        self._outlet.event(event)
+
+    def _on_wake(self, wake: int) -> None:
         try:
-            numbers = wake.recv(4096)
+            numbers = os.read(wake, 4096)
         except OSError:
             return
         for number in numbers:
@@ -399,10 +423,11 @@ class Supervisor:
                 return
             if self._child is not None and pid == self._child.pid:
                 self._status = status
-                # Popen must not wait for it again.
-                self._child.returncode = (
-                    -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-                )
+                if self._child.popen is not None:
+                    # Popen must not wait for it again.
+                    self._child.popen.returncode = (
+                        -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                    )
 
     def _pass_on(self, descriptor: int, streams: Dict[int, Stream], selector: selectors.BaseSelector) -> bool:
         """Pass on what can be read now; False at the end of the stream or when there is nothing."""
@@ -471,6 +496,77 @@ class Supervisor:
         self._outlet.event(event)
         self._outlet.flush(final=True)
         return code
+
+
+def _spawn(command: List[str], environment: Dict[str, str]) -> _Child:
+    """Start `command` in a session of its own, without what `subprocess` costs to import. Raises OSError, ValueError."""
+    out, out_end = os.pipe()
+    err, err_end = os.pipe()
+    try:
+        pid = _spawned(
+            command,
+            environment,
+            [
+                (os.POSIX_SPAWN_DUP2, out_end, 1),
+                (os.POSIX_SPAWN_DUP2, err_end, 2),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            ],
+        )
+    except NotImplementedError:
+        # A C library that cannot begin a session for the child.
+        for end in (out, err):
+            os.close(end)
+        return _fork(command, environment)
+    except BaseException:
+        for end in (out, err):
+            os.close(end)
+        raise
+    finally:
+        for end in (out_end, err_end):
+            os.close(end)
+    return _Child(pid, out, err)
+
+
+def _spawned(command: List[str], environment: Dict[str, str], actions: List[Tuple[Any, ...]]) -> int:
+    """The process ID. The program is looked for in the PATH of `environment`, as execvpe(3) would."""
+    program = command[0]
+    error: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+    folders = [""] if "/" in program else os.get_exec_path(environment)
+    for folder in folders if program else ():
+        try:
+            return os.posix_spawn(
+                os.path.join(folder, program),
+                command,
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            )
+        except (FileNotFoundError, NotADirectoryError) as missing:
+            if "/" in program:
+                error = missing
+        except OSError as found:
+            error = found
+    raise error
+
+
+def _fork(command: List[str], environment: Dict[str, str]) -> _Child:
+    """Start `command` in a session of its own, with nothing open but its three streams. Raises OSError, ValueError."""
+    import subprocess
+
+    child = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+        restore_signals=True,
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    return _Child(child.pid, child.stdout.fileno(), child.stderr.fileno(), child)
 
 
 def _is_running(pid: int) -> bool:

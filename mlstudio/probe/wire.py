@@ -19,15 +19,35 @@ import zlib
 from array import array
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-MAGIC = b"\x1eMLS1 "
+from mlstudio.probe.frames import (
+    FRAMES_PER_SEGMENT,
+    MAGIC,
+    MUST_SWAP,
+    encode_frame,
+    encode_points,
+    spool_data,
+)
+
+__all__ = [
+    "FRAMES_PER_SEGMENT",
+    "MAGIC",
+    "MAX_FRAME_BYTES",
+    "Columns",
+    "Decoder",
+    "Frame",
+    "WireError",
+    "decode_points",
+    "decode_spool",
+    "encode_frame",
+    "encode_points",
+    "parse_frame",
+    "spool_data",
+]
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """A longer line is no frame; also the most that a frame may hold when unpacked."""
 MAX_PENDING_BYTES = 64 * 1024 * 1024
-FRAMES_PER_SEGMENT = 1024
-"""Frames in one file of the spool."""
 
 _HEAD = re.compile(rb"\x1eMLS1 ([0-9]{1,15}) ([0-9a-f]{8}) ")
-_PACK_FROM = 200
 
 Body = Dict[str, Any]
 
@@ -59,16 +79,6 @@ class Columns(NamedTuple):
     steps: "array[int]"
     times: "array[float]"
     values: "array[float]"
-
-
-def encode_frame(seq: int, body: Body) -> bytes:
-    """The frame's whole line, newline included. `body` is JSON; NaN is not allowed in it (points go as columns)."""
-    payload = json.dumps(body, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
-    if len(payload) >= _PACK_FROM:
-        packed = b"z" + base64.b64encode(zlib.compress(payload, 1))
-        if len(packed) < len(payload):
-            payload = packed
-    return b"%s%d %08x %s\n" % (MAGIC, seq, zlib.crc32(payload), payload)
 
 
 def parse_frame(line: bytes) -> Optional[Tuple[int, Body]]:
@@ -163,31 +173,6 @@ def decode_spool(data: bytes) -> Iterator[Frame]:
         yield _frame(seq, body, log, interrupted=False)
 
 
-def spool_data(log: bytes) -> str:
-    """Output as it stands in the spool: ``r`` or ``z`` and base64."""
-    packed = zlib.compress(log, 1) if len(log) >= _PACK_FROM else log
-    if len(packed) < len(log):
-        return "z" + base64.b64encode(packed).decode("ascii")
-    return "r" + base64.b64encode(log).decode("ascii")
-
-
-def encode_points(
-    name: str, kind: str, steps: "array[int]", times: "array[float]", values: "array[float]", unit: str = ""
-) -> Body:
-    """One series' new points as they stand in a frame's ``series``."""
-    entry: Body = {
-        "name": name,
-        "kind": kind,
-        "n": len(steps),
-        "step": base64.b64encode(_little(steps)).decode("ascii"),
-        "time": base64.b64encode(_little(times)).decode("ascii"),
-        "value": base64.b64encode(_little(values)).decode("ascii"),
-    }
-    if unit:
-        entry["unit"] = unit
-    return entry
-
-
 def decode_points(body: Body) -> List[Columns]:
     """The series of a frame. An entry that is malformed is left out."""
     found: List[Columns] = []
@@ -241,21 +226,11 @@ def _unpacked(packed: bytes) -> bytes:
     return data
 
 
-def _little(values: "array[Any]") -> bytes:
-    if _SWAP:
-        values = values[:]
-        values.byteswap()
-    return values.tobytes()
-
-
 def _column(code: str, text: Any) -> "array[Any]":
     if not isinstance(text, str):
         raise TypeError("not a column")
     values = array(code)
     values.frombytes(base64.b64decode(text, validate=True))
-    if _SWAP:
+    if MUST_SWAP:
         values.byteswap()
     return values
-
-
-_SWAP = array("H", [1]).tobytes() == b"\x00\x01"

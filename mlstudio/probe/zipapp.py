@@ -71,5 +71,8 @@ def _bytecode(source: bytes, name: str) -> bytes:
     """The content of the module's .pyc file. Tracebacks name it as it lies in the zipapp."""
     code = compile(source, "probe.pyz/" + name, "exec", dont_inherit=True, optimize=0)
     return (
-        importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + importlib.util.source_hash(source) + marshal.dumps(code)
+        importlib.util.MAGIC_NUMBER
+        + _UNCHECKED_HASH
+        + importlib.util.source_hash(source)
+        + marshal.dumps(code)
     )
