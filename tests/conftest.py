@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
+from hypothesis import settings
 
 from mlstudio.engines.engine import Engine
 
@@ -31,6 +32,11 @@ from mlstudio.engines.engine import Engine
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # No test may read or write the secrets of whoever runs it.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+
+# Machines are shared: a slow example is no failure. In CI the same examples every time, elsewhere new ones.
+settings.register_profile("mlstudio", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("mlstudio")
+
 
 WITHOUT_ENGINE = "MLSTUDIO_TESTS_WITHOUT_ENGINE"
 LEAK_DEADLINE_S = 5.0

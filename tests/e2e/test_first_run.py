@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from mlstudio.engines.engine import CanBuild, Engine
 from mlstudio.images.context import make_context
 from mlstudio.model.code import CodeSource
+from mlstudio.model.errors import WorldError
 from mlstudio.model.image import ImageSpec
 from mlstudio.model.run import RunSpec
 from mlstudio.services.build_watch import BuildWatch
@@ -98,4 +100,6 @@ def test_the_same_spec_gives_the_same_dockerfile_and_a_second_build_is_all_cache
         built = [step.name for step in watch.numbered if step.state != "cached" and " FROM " not in step.name]
         assert not built
         assert {entry.cached for entry in studio.images.plan(spec).forecast} == {"cached"}
-        studio.images.remove(record.tag)
+        # Somebody's containers may hold it.
+        with contextlib.suppress(WorldError):
+            studio.images.remove(record.tag)
