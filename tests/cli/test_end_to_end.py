@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def project(tmp_path: Path, home: Path) -> Iterator[Path]:
     """A small project; what was run and built of it is removed again."""
     folder = tmp_path / "small-project"
     folder.mkdir()
-    # Its own words in every test, so that no test finds another's image.
-    (folder / "train.py").write_text(SCRIPT + f"\n# {tmp_path.name}\n")
+    # Its own words every time, so that no test finds another's image.
+    (folder / "train.py").write_text(SCRIPT + f"\n# {uuid.uuid4().hex}\n")
     (folder / "requirements.txt").write_text("")
     yield folder
     runs = ask(home, "ls", "--all")["runs"]

@@ -38,6 +38,8 @@ from tests.conformance.worlds import STAND_IN
 from tests.conftest import wait_until
 
 TOKEN = "password-3f9a"
+OURS = f"mlstudio-test/build-{uuid.uuid4().hex[:8]}"
+"""Names of images begin with this: other processes that run tests at the same time have another one."""
 
 
 @dataclass
@@ -63,7 +65,7 @@ def builder(tmp_path: Path) -> Iterator[DockerEngine]:
     yield engine
     for image in engine.images(all_of_them=True):
         for tag in image.tags:
-            if tag.startswith("mlstudio-test/build"):
+            if tag.startswith(OURS):
                 engine.remove_image(tag)
     engine.close()
 
@@ -82,7 +84,7 @@ def recipe(*lines: str, salt: str = "", keys: Sequence[str] = ()) -> Recipe:
     )
     name = uuid.uuid4().hex[:12]
     return Recipe(
-        dockerfile=text, layers=layers, spec=ImageSpec(), base=STAND_IN, tag=f"mlstudio-test/build-{name}:1",
+        dockerfile=text, layers=layers, spec=ImageSpec(), base=STAND_IN, tag=f"{OURS}-{name}:1",
         digest=f"sha256:{name}", labels=(("mlstudio.test", "1"),),
     )  # fmt: skip
 
@@ -156,7 +158,8 @@ def test_a_step_that_fails_is_named_with_its_last_lines(builder: DockerEngine) -
     with pytest.raises(StepFailed) as caught:
         events.extend(builder.build(wanted, Context()))
     assert "exit 7" in caught.value.step
-    assert caught.value.log == "before\nthe reason"
+    # BuildKit passes the two streams on by two ways: which comes first is not said.
+    assert sorted(caught.value.log.splitlines()) == ["before", "the reason"]
     assert "exit code: 7" in caught.value.exit_text
     assert builder.image(wanted.tag) is None
 
@@ -239,8 +242,9 @@ def test_what_a_build_may_see_but_not_keep(builder: DockerEngine, tmp_path: Path
             kept = subprocess.run(["docker", "save", wanted.tag], capture_output=True, check=True).stdout
             assert TOKEN.encode() not in kept
             history = subprocess.run(
-                ["docker", "history", "--no-trunc", wanted.tag], capture_output=True, check=True
+                ["docker", "history", "--no-trunc", wanted.tag], capture_output=True, check=False
             )
+            assert history.returncode == 0, history.stderr
             assert TOKEN.encode() not in history.stdout
             # The wheels are there already: they are not handed over again.
             names = [event.name for event in builder.build(wanted, context) if isinstance(event, BuildStep)]

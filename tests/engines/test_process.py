@@ -271,7 +271,7 @@ def test_building(folder: Path, tmp_path: Path) -> None:
     wheel(wheels, "mlsprocesstest")
     settings = tmp_path / "pip.conf"
     settings.write_text(
-        "[global]\nindex-url = http://user:hush-75@127.0.0.1:1/simple\nfind-links = /in/the/container\n"
+        "[global]\nindex-url = http://user:hush-75@127.0.0.1:1/simple\nfind-links = /in/the/container\nretries = 0\n"
     )
     (tmp_path / "train.py").write_text("import mlsprocesstest; print(mlsprocesstest.VALUE)")
     context = Context(
