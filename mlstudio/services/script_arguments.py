@@ -1,18 +1,22 @@
 """Arguments that a script declares with argparse, read from its syntax tree: the script is never run.
 
-What cannot be told without running (a default that is computed, a loop that adds arguments) is left open or left out.
+What cannot be told without running (a default that is computed, a loop that adds arguments, a parser made in another
+module) is left open or left out. What argparse does with each keyword: https://docs.python.org/3/library/argparse.html
 """
 
 from __future__ import annotations
 
 import ast
+import shlex
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _MAX_BYTES = 2 * 1024 * 1024
 _FLAGS = ("store_true", "store_false", "BooleanOptionalAction")
+_LEFT_OUT = ("help", "version", "append_const", "store_const", "count")
+_MAX_CHOICES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +26,7 @@ class Argument:
     name: str
     flag: str = ""
     kind: str = "text"
-    """``int``, ``float``, ``text``, ``choice`` or ``flag`` (on or off)."""
+    """``int``, ``float``, ``text``, ``choice``, ``list``, ``flag`` (on or off) or ``subcommand``."""
     default: str = ""
     """As it would be typed; empty where there is none or it is not known."""
     choices: tuple[str, ...] = ()
@@ -30,19 +34,95 @@ class Argument:
     required: bool = False
     off_flag: str = ""
     """``--no-amp`` for a flag that can be turned off."""
+    is_repeated: bool = False
+    """A list whose flag is given once for each value (``--tag a --tag b``)."""
+    subcommand: str = ""
+    """The subcommand that it belongs to; empty for the script's own."""
+
+    @property
+    def key(self) -> str:
+        """Tells it from every other argument of the script."""
+        return " ".join(part for part in (self.subcommand, self.flag or self.name) if part)
+
+    @property
+    def dest(self) -> str:
+        """The name under which the script itself finds it: ``batch_size`` for ``--batch-size``."""
+        return self.name.replace("-", "_")
 
     def words(self, value: str) -> tuple[str, ...]:
         """The words of the command line that give it `value`; none where that is its default."""
         if value == self.default or (not value and not self.required):
             return ()
+        return self.all_words(value)
+
+    def all_words(self, value: str) -> tuple[str, ...]:
+        """The words of the command line that give it `value`, be it the default or not."""
         if self.kind == "flag":
             on = value == "on"
             return (self.flag,) if on else ((self.off_flag,) if self.off_flag else ())
-        parts = tuple(value.split()) if self.kind == "list" else (value,)
+        parts = _split(value) if self.kind == "list" else (value,)
         if not self.flag:
             return parts
+        if self.is_repeated:
+            return tuple(word for part in parts for word in self._given(part))
+        return self._given(value) if len(parts) == 1 else (self.flag, *parts)
+
+    def _given(self, value: str) -> tuple[str, ...]:
         # A value that begins with a dash would be taken for another argument.
-        return (f"{self.flag}={value}",) if len(parts) == 1 and value.startswith("-") else (self.flag, *parts)
+        if not value.startswith("-"):
+            return (self.flag, value)
+        return (f"{self.flag}={value}",) if self.flag.startswith("--") else (f"{self.flag}{value}",)
+
+
+def arguments_of(arguments: Sequence[Argument], values: Mapping[str, str]) -> tuple[Argument, ...]:
+    """The arguments that count: the script's own, and those of the chosen subcommand. `values` are by `key`."""
+    chosen = next(
+        (values.get(entry.key, entry.default) for entry in arguments if entry.kind == "subcommand"), ""
+    )
+    return tuple(entry for entry in arguments if entry.subcommand in ("", chosen))
+
+
+def command_words(arguments: Sequence[Argument], values: Mapping[str, str]) -> tuple[str, ...]:
+    """The words behind the script that give its arguments these values (by `key`); defaults are not repeated.
+
+    Positional ones stand first, so that no flag with a list takes them; a subcommand stands behind what is the
+    script's own. A positional one at its default is written out where a later one is given.
+    """
+    counting = arguments_of(arguments, values)
+    own = [entry for entry in counting if not entry.subcommand and entry.kind != "subcommand"]
+    words = _group_words(own, values)
+    for entry in counting:
+        if entry.kind == "subcommand":
+            words += entry.all_words(values.get(entry.key, entry.default))
+    return words + _group_words([entry for entry in counting if entry.subcommand], values)
+
+
+def _group_words(group: Sequence[Argument], values: Mapping[str, str]) -> tuple[str, ...]:
+    words: list[str] = []
+    positional = [entry for entry in group if not entry.flag]
+    given = [bool(entry.words(values.get(entry.key, entry.default))) for entry in positional]
+    last = max((place for place, is_given in enumerate(given) if is_given), default=-1)
+    for place, entry in enumerate(positional):
+        value = values.get(entry.key, entry.default)
+        if place <= last and value:
+            words.extend(entry.all_words(value))
+    for entry in group:
+        if entry.flag:
+            words.extend(entry.words(values.get(entry.key, entry.default)))
+    return tuple(words)
+
+
+def wrong_value(argument: Argument, value: str) -> str:
+    """What is wrong with a value, in one sentence; empty where nothing is."""
+    if not value:
+        return "The script needs a value." if argument.required else ""
+    if argument.kind == "int" and not _is_number(int, value):
+        return "A whole number is needed."
+    if argument.kind == "float" and not _is_number(float, value):
+        return "A number is needed."
+    if argument.kind == "choice" and argument.choices and value not in argument.choices:
+        return "The script takes " + ", ".join(argument.choices[:8]) + "."
+    return ""
 
 
 def read_arguments(script: Path) -> tuple[Argument, ...]:
@@ -50,100 +130,256 @@ def read_arguments(script: Path) -> tuple[Argument, ...]:
     try:
         if script.stat().st_size > _MAX_BYTES:
             return ()
+        source = script.read_bytes()
+    except OSError:
+        return ()
+    return parse_arguments(source)
+
+
+def parse_arguments(source: bytes) -> tuple[Argument, ...]:
+    """The arguments that a script's source declares; none where it is no Python."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(script.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+            tree = ast.parse(source)
+        reader = _Reader(tree)
+        return reader.arguments()
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    constants = _constants(tree)
-    found: dict[str, Argument] = {}
-    for call in _calls(tree):
-        argument = _argument(call, constants)
-        if argument is not None:
-            found.setdefault(argument.flag or argument.name, argument)
-    return tuple(found.values())
 
 
-def _calls(tree: ast.AST) -> Iterator[ast.Call]:
-    calls = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "add_argument"
-    ]
-    return iter(sorted(calls, key=lambda call: (call.lineno, call.col_offset)))
+class _Reader:
+    """Goes through a module's calls in the order of its text."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._constants = _constants(tree)
+        self._owners: dict[str, str] = {}
+        """Subcommand by the name of the variable that holds its parser or a group of it."""
+        self._defaults: dict[tuple[str, str], str] = {}
+        """From `set_defaults`, by (subcommand, dest)."""
+        self._subcommands: list[str] = []
+        self._chooser: Argument | None = None
+        self._chooser_place = 0
+        self._found: dict[str, Argument] = {}
+        self._read(tree)
+
+    def arguments(self) -> tuple[Argument, ...]:
+        found = [self._with_default(argument) for argument in self._found.values()]
+        if self._chooser is not None and self._subcommands:
+            chooser = replace(self._chooser, choices=tuple(self._subcommands))
+            if not chooser.default:
+                chooser = replace(chooser, default=self._subcommands[0])
+            found.insert(self._chooser_place, chooser)
+        return tuple(found)
+
+    def _read(self, tree: ast.AST) -> None:
+        calls = sorted(
+            (
+                node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            ),
+            # A call's own end tells `parser.add_subparsers().add_parser("a")` from what stands inside it.
+            key=lambda call: (call.lineno, call.end_lineno or 0, call.end_col_offset or 0),
+        )
+        # In the order of the text, for a variable may hold one subcommand's parser after the other.
+        for call in calls:
+            assert isinstance(call.func, ast.Attribute)
+            self._note_owner(call, tree)
+            owner = self._owner_of(call.func.value)
+            if call.func.attr == "add_argument":
+                argument = self._argument(call, owner)
+                if argument is not None:
+                    self._keep(argument)
+            elif call.func.attr == "set_defaults":
+                for keyword in call.keywords:
+                    known, value = _literal(keyword.value, self._constants)
+                    if keyword.arg is not None and known:
+                        self._defaults[(owner, keyword.arg)] = _typed(value)
+            elif call.func.attr == "add_subparsers" and self._chooser is None:
+                options = {keyword.arg: keyword.value for keyword in call.keywords}
+                _, dest = _literal(options.get("dest"), self._constants)
+                _, text = _literal(options.get("help"), self._constants)
+                self._chooser = Argument(
+                    name=dest if isinstance(dest, str) and dest else "command",
+                    kind="subcommand",
+                    help=_sentence(text, ""),
+                    required=True,
+                )
+                self._chooser_place = len(self._found)
+
+    def _note_owner(self, call: ast.Call, tree: ast.AST) -> None:
+        """Remember which variable holds the parser of which subcommand, and groups of it."""
+        assert isinstance(call.func, ast.Attribute)
+        if call.func.attr == "add_parser":
+            known, name = _literal(call.args[0] if call.args else None, self._constants)
+            if known and isinstance(name, str) and name not in self._subcommands:
+                self._subcommands.append(name)
+            owner = name if isinstance(name, str) else ""
+        elif call.func.attr in ("add_argument_group", "add_mutually_exclusive_group"):
+            owner = self._owner_of(call.func.value)
+        else:
+            return
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and node.value is call and isinstance(node.targets[0], ast.Name):
+                self._owners[node.targets[0].id] = owner
+
+    def _owner_of(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Name):
+            return self._owners.get(node.id, "")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "add_parser":
+                known, name = _literal(node.args[0] if node.args else None, self._constants)
+                return name if known and isinstance(name, str) else ""
+            return self._owner_of(node.func.value)
+        return ""
+
+    def _keep(self, argument: Argument) -> None:
+        """`--amp` and `--no-amp` with the same `dest` are one flag that can be turned on and off."""
+        for key, other in self._found.items():
+            is_pair = (
+                argument.kind == other.kind == "flag"
+                and (other.subcommand, other.name) == (argument.subcommand, argument.name)
+                and other.flag != argument.flag
+                and not other.off_flag
+                and {argument.flag[:5], other.flag[:5]} & {"--no-"}
+            )
+            if is_pair:
+                # The first to be declared decides the default: `store_false` means that it is on.
+                if argument.flag.startswith("--no-"):
+                    self._found[key] = replace(other, off_flag=argument.flag)
+                else:
+                    self._found[key] = replace(argument, off_flag=other.flag, default="on")
+                return
+        self._found.setdefault(argument.key, argument)
+
+    def _with_default(self, argument: Argument) -> Argument:
+        given = self._defaults.get((argument.subcommand, argument.dest))
+        if given is None:
+            return argument
+        if argument.kind == "flag":
+            is_on = given == "True"
+            # Without a flag that turns it off, what is on stays on: there is nothing to choose.
+            return replace(argument, default="on" if is_on else "off") if argument.off_flag else argument
+        return replace(argument, default=given, required=False)
+
+    def _argument(self, call: ast.Call, subcommand: str) -> Argument | None:
+        constants = self._constants
+        names = [value for known, value in (_literal(entry, constants) for entry in call.args) if known]
+        words = [name for name in names if isinstance(name, str)]
+        if not words:
+            return None
+        options = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg is not None}
+        action = _name_of(options.get("action"), constants)
+        if action in _LEFT_OUT or words == ["-h"] or _name_of(options.get("help"), constants) == "SUPPRESS":
+            return None
+        flags = [word for word in words if word.startswith("-")]
+        flag = next((word for word in flags if word.startswith("--")), flags[0] if flags else "")
+        _, dest = _literal(options.get("dest"), constants)
+        name = (dest if isinstance(dest, str) else "") or (flag or words[0]).lstrip("-")
+        known, default = _literal(options.get("default"), constants)
+        plain = Argument(
+            name=name,
+            flag=flag,
+            help=_sentence(_literal(options.get("help"), constants)[1], _typed(default) if known else ""),
+            subcommand=subcommand,
+        )
+        if action in _FLAGS:
+            return _flag(plain, action, default if known else None)
+        return self._valued(plain, action, options, known=known, default=default)
+
+    def _valued(
+        self, plain: Argument, action: str, options: dict[str, ast.expr], *, known: bool, default: object
+    ) -> Argument:
+        constants = self._constants
+        choices = _choices(options.get("choices"), constants)
+        kind = "choice" if choices else _kind(options, default if known else None, constants)
+        counts_known, count = _literal(options.get("nargs"), constants)
+        is_optional = counts_known and count in ("?", "*")
+        if "nargs" in options and count != "?":
+            kind = "list"
+        is_repeated = action in ("append", "extend")
+        _, required = _literal(options.get("required"), constants)
+        return replace(
+            plain,
+            kind="list" if is_repeated else kind,
+            default=_typed(default) if known else "",
+            choices=choices,
+            required=required is True or (not plain.flag and not is_optional and not known),
+            is_repeated=action == "append",
+        )
+
+
+def _flag(plain: Argument, action: str, default: object) -> Argument | None:
+    is_on = action == "store_false" if not isinstance(default, bool) else default
+    if action == "BooleanOptionalAction" and plain.flag.startswith("--"):
+        return replace(
+            plain, kind="flag", default="on" if is_on else "off", off_flag="--no-" + plain.flag[2:]
+        )
+    if action == "store_false":
+        # The flag turns something off that is on: it is given or it is not.
+        return replace(plain, kind="flag", default="off")
+    # A flag that turns on what is on already changes nothing.
+    return None if is_on else replace(plain, kind="flag", default="off")
 
 
 def _constants(tree: ast.Module) -> dict[str, object]:
-    """Names that are given a literal once at the top of the module."""
+    """Names that are given a literal at the top of the module, and only there."""
     found: dict[str, object] = {}
+    twice: set[str] = set()
     for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            known, value = _literal(node.value, {})
-            if known:
-                found[node.targets[0].id] = value
-    return found
+        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+        if isinstance(node, ast.AnnAssign):
+            target = node.target
+        if not isinstance(target, ast.Name) or not isinstance(node, (ast.Assign, ast.AnnAssign)):
+            continue
+        if target.id in found:
+            twice.add(target.id)
+        known, value = _literal(node.value, found)
+        if known:
+            found[target.id] = value
+        elif isinstance(node.value, ast.Dict):
+            # A table of things by name: its names are what `choices=MODELS` or `MODELS.keys()` offers.
+            keys = [_literal(key, found) for key in node.value.keys]
+            if keys and all(is_known for is_known, _ in keys):
+                found[target.id] = {key: None for _, key in keys if isinstance(key, (str, int, float))}
+    return {name: value for name, value in found.items() if name not in twice}
 
 
-def _argument(call: ast.Call, constants: dict[str, object]) -> Argument | None:
-    names = [value for known, value in (_literal(entry, constants) for entry in call.args) if known]
-    words = [name for name in names if isinstance(name, str)]
-    if not words:
-        return None
-    options = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg is not None}
-    action = _name_of(options.get("action"), constants)
-    if action in ("help", "version", "append_const", "store_const", "count") or words == ["-h"]:
-        return None
-    flags = [word for word in words if word.startswith("-")]
-    flag = next((word for word in flags if word.startswith("--")), flags[0] if flags else "")
-    _, dest = _literal(options.get("dest"), constants)
-    name = (dest if isinstance(dest, str) else "") or (flag or words[0]).lstrip("-")
-    _, help_text = _literal(options.get("help"), constants)
-    _, required = _literal(options.get("required"), constants)
-    known, default = _literal(options.get("default"), constants)
-    if action in _FLAGS:
-        is_on = action == "store_false" if not known or not isinstance(default, bool) else default
-        off = "--no-" + flag[2:] if action == "BooleanOptionalAction" and flag.startswith("--") else ""
-        if action == "store_false":
-            # The flag turns something off that is on: it is given or it is not.
-            return Argument(name=name, flag=flag, kind="flag", default="off", help=_sentence(help_text))
-        return Argument(
-            name=name,
-            flag=flag,
-            kind="flag",
-            default="on" if is_on else "off",
-            help=_sentence(help_text),
-            off_flag=off,
-        )
-    _, choices = _literal(options.get("choices"), constants)
-    chosen = tuple(str(entry) for entry in choices) if isinstance(choices, (list, tuple)) else ()
-    kind = "choice" if chosen else _kind(options, default if known else None, constants)
-    if "nargs" in options and _literal(options["nargs"], constants)[1] != "?":
-        kind = "list"
-    nargs_optional = "nargs" in options and _literal(options["nargs"], constants)[1] in ("?", "*")
-    return Argument(
-        name=name,
-        flag=flag,
-        kind=kind,
-        default=_typed(default) if known else "",
-        choices=chosen,
-        help=_sentence(help_text),
-        required=required is True or (not flag and not nargs_optional and not known),
-    )
+def _choices(node: ast.expr | None, constants: dict[str, object]) -> tuple[str, ...]:
+    """The choices that are written out, or named: a constant, its keys, a range, `list` or `sorted` of these."""
+    if isinstance(node, ast.Call):
+        if (
+            isinstance(node.func, ast.Name)
+            and node.func.id in ("list", "tuple", "sorted", "set")
+            and node.args
+        ):
+            inner = _choices(node.args[0], constants)
+            return tuple(sorted(inner)) if node.func.id == "sorted" else inner
+        if isinstance(node.func, ast.Name) and node.func.id == "range":
+            bounds = [value for known, value in (_literal(entry, constants) for entry in node.args) if known]
+            numbers = [value for value in bounds if isinstance(value, int)]
+            if len(numbers) != len(node.args) or not 1 <= len(numbers) <= 3 or 0 in numbers[2:]:
+                return ()
+            values = range(*numbers)
+            return tuple(str(value) for value in values) if len(values) <= _MAX_CHOICES else ()
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "keys":
+            return _choices(node.func.value, constants)
+        return ()
+    _, values_given = _literal(node, constants)
+    if isinstance(values_given, (list, tuple, set, frozenset, dict)) and len(values_given) <= _MAX_CHOICES:
+        texts = [str(entry) for entry in values_given]
+        return tuple(sorted(texts) if isinstance(values_given, (set, frozenset)) else texts)
+    return ()
 
 
 def _kind(options: dict[str, ast.expr], default: object, constants: dict[str, object]) -> str:
     stated = _name_of(options.get("type"), constants)
-    if stated in ("int", "float"):
-        return stated
-    if stated:
-        return "text"
-    return "text" if not isinstance(default, float) else "float"
+    return stated if stated in ("int", "float") else "text"
 
 
 def _name_of(node: ast.expr | None, constants: dict[str, object]) -> str:
-    if isinstance(node, ast.Name):
+    if isinstance(node, ast.Name) and node.id not in constants:
         return node.id
     if isinstance(node, ast.Attribute):
         return node.attr
@@ -192,9 +428,37 @@ def _typed(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, (list, tuple)):
-        return " ".join(str(entry) for entry in value)
+        return shlex.join(str(entry) for entry in value)
     return str(value)
 
 
-def _sentence(text: object) -> str:
-    return " ".join(text.split())[:300].replace("%%", "%") if isinstance(text, str) else ""
+def _split(text: str) -> tuple[str, ...]:
+    """A list as it is typed in a shell; where a quote is left open, words between spaces."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        return tuple(text.split())
+
+
+def _sentence(text: object, default: str) -> str:
+    if not isinstance(text, str):
+        return ""
+    return " ".join(text.split())[:300].replace("%(default)s", default or "none").replace("%%", "%")
+
+
+def _is_number(kind: type[int] | type[float], text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def changed_arguments(
+    arguments: Sequence[Argument], values: Mapping[str, str]
+) -> Iterator[tuple[Argument, str]]:
+    """The arguments whose values are not their defaults, with those values."""
+    for argument in arguments_of(arguments, values):
+        value = values.get(argument.key, argument.default)
+        if value != argument.default:
+            yield argument, value

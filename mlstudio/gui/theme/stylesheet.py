@@ -118,13 +118,14 @@ QComboBox QAbstractItemView { background: ${surface_raised}; color: ${text_prima
   selection-background-color: ${surface_selected}; selection-color: ${text_primary}; padding: 3px; outline: none; }
 QComboBox QAbstractItemView::item { min-height: 26px; padding: 0 6px; }
 
+QAbstractScrollArea { border: none; }
 QPlainTextEdit, QTextEdit { background: ${surface_base}; color: ${text_primary}; border: 1px solid ${border_field};
   border-radius: 4px; selection-background-color: ${accent_fill}; selection-color: ${accent_on_fill}; }
 QPlainTextEdit:focus, QTextEdit:focus { border: 2px solid ${focus_ring}; }
 QPlainTextEdit[code="true"], QTextEdit[code="true"] { background: ${surface_sunken}; border: none; border-radius: 0; }
-QPlainTextEdit[code="true"]:focus { border: none; }
+QPlainTextEdit[code="true"]:focus, QTextEdit[code="true"]:focus { border: none; }
+QTextEdit[wrong="true"] { border: 1px solid ${status_error}; }
 
-QAbstractScrollArea { border: none; }
 QScrollArea, QScrollArea > QWidget > QWidget[bare="true"] { background: transparent; }
 QTableView, QListView, QTreeView { background: ${surface_base}; color: ${text_primary}; border: none; gridline-color: ${border_subtle};
   selection-background-color: ${surface_selected}; selection-color: ${text_primary}; outline: none; }

@@ -23,6 +23,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QFrame, QTextEdit, QToolTip, QWidget
 
 from mlstudio.gui.theme.theme import Theme
+from mlstudio.gui.widgets.text import restyle
 
 _PYTHON_WORDS = (
     "and as assert async await break class continue def del elif else except finally for from global if import in is"
@@ -116,8 +117,9 @@ class _Gutter(QWidget):
 class CodeView(QTextEdit):
     """Read-only code with line numbers, lines 20 px apart.
 
-    `set_notes` puts words at the right end of lines (``{line: (text, tone)}``, lines from 0), `set_explanations` shows a
-    sentence while the pointer is on a line, `mark_lines` gives lines the selection's ground. `editable` makes it a field.
+    `set_notes` puts words at the right end of lines (``{line: (text, colour)}``, lines from 0, colours by their
+    token), `set_explanations` shows a sentence while the pointer is on a line, `mark_lines` gives lines the
+    selection's ground. `editable` makes it a field.
     """
 
     def __init__(
@@ -147,7 +149,8 @@ class CodeView(QTextEdit):
         self.setFont(theme.mono())
         self.setLineWrapMode(QTextEdit.LineWrapMode.NoWrap)
         self.setWordWrapMode(QTextOption.WrapMode.NoWrap)
-        self.setFrameShape(QFrame.Shape.NoFrame)
+        if not editable and not framed:
+            self.setFrameShape(QFrame.Shape.NoFrame)
         self.setTabChangesFocus(True)
         self.document().setDocumentMargin(MARGIN)
         self.highlighter = Highlighter(self.document(), theme, language=language)
@@ -158,6 +161,11 @@ class CodeView(QTextEdit):
         self.document().contentsChanged.connect(self._on_contents_changed)
         self._blocks = -1
         self._on_contents_changed()
+
+    def set_wrong(self, wrong: bool) -> None:
+        """Border in the error colour, for an editable one."""
+        self.setProperty("wrong", "true" if wrong else "false")
+        restyle(self)
 
     def set_code(self, text: str) -> None:
         """Show `text`; does nothing if it is shown already, and keeps the place when it changed."""

@@ -60,6 +60,10 @@ class Columns(QWidget):
         self._cells: list[QWidget] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
+    def set_narrowest(self, width: int) -> None:
+        """The width that a cell needs; takes effect with the next cells."""
+        self._narrowest = width
+
     def set_cells(self, cells: list[QWidget]) -> None:
         """Show these cells instead of the ones before, which are deleted."""
         for cell in self._cells:

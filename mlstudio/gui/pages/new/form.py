@@ -12,9 +12,10 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QButtonGroup, QFileDialog, QHBoxLayout, QWidget
 
 from mlstudio.gui.figures import bytes_text, count_text
-from mlstudio.gui.pages.new.draft import EXISTING_IMAGE, OWN_DOCKERFILE, Draft
+from mlstudio.gui.pages.new.draft import EXISTING_IMAGE, OWN_DOCKERFILE, Draft, folder_and_script
 from mlstudio.gui.pages.new.flow import Flow
 from mlstudio.gui.pages.new.parameters import Parameters
+from mlstudio.gui.pages.new.rows import MountRows, PairRows
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.buttons import Button, CheckBox, Chip, Segmented
 from mlstudio.gui.widgets.code import CodeView
@@ -42,6 +43,8 @@ class NewForm(Form):
         super().__init__(theme)
         self._theme = theme
         self._draft = Draft()
+        self.wanted_script = ""
+        """The script that was named together with its folder."""
         self._catalogue: Catalogue | None = None
         self._found = Dependencies()
         self._gpu_boxes: list[CheckBox] = []
@@ -78,11 +81,10 @@ class NewForm(Form):
         self.engine.set_options(engines, value=self._draft.engine)
 
     def show_code(self, code: str) -> None:
-        """Put a folder or URL into the field, as if the user had typed it."""
+        """Put a folder, a script in its folder, or a URL into the field, as if the user had typed it."""
         self.code.setText(code)
         self._change(code=code)
-        self._show_kind()
-        self.code_chosen.emit()
+        self._on_code_finished()
 
     def show_suggestion(
         self,
@@ -112,10 +114,8 @@ class NewForm(Form):
 
     def show_arguments(self, arguments: tuple[Argument, ...]) -> None:
         """The chosen script's parameters."""
-        names = {argument.name for argument in arguments}
-        values = tuple(entry for entry in self._draft.values if entry[0] in names)
-        self._draft = replace(self._draft, arguments=arguments, values=values)
-        self.parameters.show_arguments(arguments, dict(values))
+        self._draft = self._draft.with_arguments(arguments)
+        self._show_parameters()
         self._parameters_row.setVisible(bool(arguments))
         self.command_header.set_phrase(
             f"{count_text(len(arguments), 'parameter')} of the script's argparse, unchanged ones keep their defaults"
@@ -123,6 +123,9 @@ class NewForm(Form):
             else "what the container starts"
         )
         self.mark_parameters()
+
+    def _show_parameters(self) -> None:
+        self.parameters.show_arguments(self._draft.shown_arguments(), dict(self._draft.values))
 
     def show_choice(self, *, version: str, python: str) -> None:
         """The framework's version and Python that the plan takes where the user left them open."""
@@ -197,7 +200,17 @@ class NewForm(Form):
         self.ref = Field(theme, name="Branch, tag or commit", placeholder="default branch", mono=True)
         self.ref.textEdited.connect(lambda text: self._change(ref=text))
         self.ref.editingFinished.connect(self._on_code_finished)
-        self._ref_row = self.add_row("Revision", self.ref, name="code.ref")
+        self.subfolder = Field(
+            theme, name="Folder in the repository", placeholder="folder in the repository", mono=True
+        )
+        self.subfolder.textEdited.connect(lambda text: self._change(subfolder=text))
+        self.subfolder.editingFinished.connect(self._on_code_finished)
+        revision = QHBoxLayout()
+        revision.setSpacing(8)
+        revision.addWidget(self.ref, 1)
+        revision.addWidget(self.subfolder, 1)
+        self._ref_row = self.add_row("Revision", revision, name="code.ref")
+        self._rows["code.subfolder"] = self._ref_row
         self.travel = Segmented(
             [("baked", "Baked in"), ("mounted", "Mounted"), ("cloned", "Cloned at start")],
             theme,
@@ -315,19 +328,21 @@ class NewForm(Form):
         self._more_button.setAccessibleName("Show data, environment, secrets and tags")
         self._more_button.toggled.connect(self._on_more)
         header.add_right(self._more_button)
-        self.mounts = Field(theme, name="Data to mount", placeholder="~/data/mnist:/data", mono=True)
-        self.mounts.textEdited.connect(lambda text: self._change(mounts=text))
-        self.env = Field(theme, name="Environment variable", placeholder="NAME=value", mono=True)
-        self.env.textEdited.connect(lambda text: self._change(env=text))
+        self.mounts = MountRows(theme)
+        self.mounts.edited.connect(lambda: self._change(mounts=self.mounts.mounts()))
+        self.env = PairRows(theme)
+        self.env.edited.connect(lambda: self._change(env=self.env.pairs()))
         self.secrets = Field(theme, name="Secrets by name", placeholder="HF_TOKEN WANDB_API_KEY", mono=True)
-        self.secrets.textEdited.connect(lambda text: self._change(secrets=text))
+        self.secrets.textEdited.connect(
+            lambda text: self._change(secrets=tuple(text.replace(",", " ").split()))
+        )
         self.tags = Field(theme, name="Tags", placeholder="baseline, vit")
         self.tags.textEdited.connect(lambda text: self._change(tags=text))
         self.note = Field(theme, name="Note", placeholder="what you want to find out")
         self.note.textEdited.connect(lambda text: self._change(note=text))
         self._more_rows: list[FormRow] = [
             self.add_row(
-                "Data", self.mounts, name="mounts", hint="A folder here and where it appears, read only."
+                "Data", self.mounts, name="mounts", hint="Folders of this computer that the run can read."
             ),
             self.add_row("Environment", self.env, name="env"),
             self.add_row(
@@ -353,6 +368,12 @@ class NewForm(Form):
         self.edited.emit()
 
     def _on_code_finished(self) -> None:
+        if not self._draft.is_url:
+            folder, script = folder_and_script(self._draft.code)
+            if folder != self._draft.code:
+                self.code.setText(folder)
+                self.wanted_script = script
+                self._change(code=folder)
         self._show_kind()
         self.code_chosen.emit()
 
@@ -371,7 +392,7 @@ class NewForm(Form):
         for url in event.mimeData().urls():
             path = Path(url.toLocalFile())
             if path.exists():
-                self.show_code(str(path if path.is_dir() else path.parent))
+                self.show_code(str(path))
                 event.acceptProposedAction()
                 return
 
@@ -467,10 +488,8 @@ class NewForm(Form):
 
     def _show_dependencies(self) -> None:
         if self._draft.requirements is not None:
-            count, where = (
-                len([line for line in self._draft.requirements.splitlines() if line.strip()]),
-                "your own list",
-            )
+            lines = [line.strip() for line in self._draft.requirements.splitlines()]
+            count, where = len([line for line in lines if line and not line.startswith("#")]), "your own list"
         else:
             count = len(self._found.requirements)
             where = self._found.file or _SOURCES.get(self._found.source.value, self._found.source.value)
@@ -488,11 +507,19 @@ class NewForm(Form):
         if not on and self.requirements.toPlainText().strip() == "\n".join(self._found.requirements).strip():
             self._draft = replace(self._draft, requirements=None)
         self._requirements_row.setVisible(on)
+        # What is wrong with a line stands under the lines.
+        self._rows["image.requirements"] = self._requirements_row if on else self._dependencies_row
         self._show_dependencies()
 
     def _on_requirements(self) -> None:
         self._change(requirements=self.requirements.toPlainText())
         self._show_dependencies()
+        self.requirements.set_notes(
+            {
+                problem.line - 1: ("not a requirement", "status.error")
+                for problem in self._draft.requirement_problems()
+            }
+        )
 
     def _on_script(self, name: str) -> None:
         if name != self._draft.script:
@@ -501,6 +528,8 @@ class NewForm(Form):
 
     def _on_parameter(self, argument: Argument, value: str) -> None:
         self._draft = self._draft.with_value(argument, value)
+        if argument.kind == "subcommand":
+            self._show_parameters()
         self._change()
 
     def _on_gpus(self) -> None:

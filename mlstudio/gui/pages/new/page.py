@@ -59,7 +59,6 @@ class NewPage(QWidget):
         self._bridge = bridge
         self._theme = theme
         self._plan: Plan | None = None
-        self._planned: Draft | None = None
         self._work = ""
         self._root: Path | None = None
         self._read_code = ""
@@ -158,7 +157,8 @@ class NewPage(QWidget):
 
     def _on_code_chosen(self) -> None:
         draft = self.form.draft
-        key = f"{draft.code.strip()}@{draft.ref.strip()}"
+        wanted = self.form.wanted_script
+        key = f"{draft.code.strip()}@{draft.ref.strip()}:{draft.subfolder.strip()}:{wanted}"
         if not draft.code.strip() or key == self._read_code:
             return
         self._read_code = key
@@ -169,6 +169,9 @@ class NewPage(QWidget):
         def read() -> _Reading:
             root = self._studio.code.fetch(source)
             suggestion = self._studio.code.suggest(source)
+            if wanted and (root / wanted).is_file():
+                scripts = tuple(dict.fromkeys((wanted, *suggestion.scripts)))
+                suggestion = replace(suggestion, script=wanted, scripts=scripts)
             return _Reading(
                 suggestion=suggestion, root=root, arguments=read_arguments(root / suggestion.script)
             )
@@ -225,15 +228,12 @@ class NewPage(QWidget):
     def _make_plan(self) -> None:
         self._timer.stop()
         draft = self._draft()
-        if not draft.code.strip() and draft.framework != "image":
+        if not draft.is_complete:
             return
         self._right.setCurrentWidget(self.outcome)
-        try:
-            spec = draft.spec()
-        except RequestError as error:
-            self._on_not_planned(error)
+        if self._show_problems(draft):
             return
-        self._planned = draft
+        spec = draft.spec()
         self.outcome.busy.start()
         self._bridge.call(
             lambda: self._studio.images.plan(spec),
@@ -242,6 +242,20 @@ class NewPage(QWidget):
             failed=self._on_not_planned,
             key="new.plan",
         )
+
+    def _show_problems(self, draft: Draft) -> bool:
+        """Show what is wrong with the form, each beside its field; False where nothing is."""
+        # A parameter's value says nothing about the image: it only keeps the run from being launched.
+        problems = {
+            field: words for field, words in draft.problems().items() if not field.startswith("parameters.")
+        }
+        for field, words in problems.items():
+            self.form.show_field_words(field, words)
+        if problems:
+            self.outcome.busy.stop()
+            self._show_buttons()
+            self._sentence.setText(next(iter(problems.values())))
+        return bool(problems)
 
     def _on_planned(self, draft: Draft, plan: Plan) -> None:
         if draft != self._draft():
@@ -275,13 +289,11 @@ class NewPage(QWidget):
     def _on_launch(self) -> None:
         if not self._launch.isEnabled() or self._work:
             return
-        try:
-            spec = self._draft().spec()
-        except RequestError as error:
-            self._on_not_planned(error)
+        draft = self._draft()
+        if self._show_problems(draft):
             return
         self.outcome.clear_work()
-        self._work = self._bridge.launches.launch(spec)
+        self._work = self._bridge.launches.launch(draft.spec())
         self._show_buttons()
 
     def _on_build(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
+from PySide6.QtGui import QFontMetrics
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from mlstudio.gui.pages.new.flow import Columns
@@ -11,6 +12,10 @@ from mlstudio.gui.widgets.fields import Field, Select
 from mlstudio.gui.widgets.text import CutLabel, Label
 from mlstudio.services.script_arguments import Argument
 
+LABEL_PX = (64, 160)
+"""The least and the greatest width of the names; a longer one is cut and told in full by its tooltip."""
+VALUE_PX = 128
+
 
 class ParameterCell(QWidget):
     """One parameter: its name, a field or choice, and what is wrong with it."""
@@ -18,7 +23,7 @@ class ParameterCell(QWidget):
     edited = Signal(object, str)
     """(argument, value)"""
 
-    def __init__(self, argument: Argument, value: str, theme: Theme) -> None:
+    def __init__(self, argument: Argument, value: str, theme: Theme, *, label_width: int) -> None:
         super().__init__()
         self.argument = argument
         column = QVBoxLayout(self)
@@ -27,13 +32,13 @@ class ParameterCell(QWidget):
         row = QHBoxLayout()
         row.setSpacing(8)
         label = CutLabel(argument.flag or argument.name, theme, tone="secondary", mono=True)
-        label.setFixedWidth(100)
+        label.setFixedWidth(label_width)
         row.addWidget(label)
         self._field: Field | None = None
         self._choice: Select | None = None
         name = f"Parameter {argument.name}"
-        if argument.kind in ("choice", "flag"):
-            options = argument.choices if argument.kind == "choice" else ("on", "off")
+        if argument.kind in ("choice", "flag", "subcommand"):
+            options = ("on", "off") if argument.kind == "flag" else argument.choices
             given = [(option, option) for option in options]
             if argument.kind == "choice" and not argument.default:
                 given.insert(0, ("", "not given"))
@@ -48,6 +53,7 @@ class ParameterCell(QWidget):
         self._wrong = Label("", theme, tone="error", size="small", wrap=True)
         self._wrong.hide()
         column.addWidget(self._wrong)
+        column.addStretch(1)
         if argument.help:
             self.setToolTip(argument.help)
         self.show_value(value, "")
@@ -77,7 +83,7 @@ class Parameters(Columns):
     edited = Signal(object, str)
 
     def __init__(self, theme: Theme) -> None:
-        super().__init__(narrowest=200)
+        super().__init__()
         self._theme = theme
         self._shown: tuple[Argument, ...] = ()
 
@@ -86,9 +92,15 @@ class Parameters(Columns):
         if arguments == self._shown:
             return
         self._shown = arguments
+        metrics = QFontMetrics(self._theme.mono())
+        longest = max((metrics.horizontalAdvance(entry.flag or entry.name) for entry in arguments), default=0)
+        label_width = min(max(longest + 4, LABEL_PX[0]), LABEL_PX[1])
+        self.set_narrowest(label_width + VALUE_PX)
         cells: list[QWidget] = []
         for argument in arguments:
-            cell = ParameterCell(argument, values.get(argument.name, argument.default), self._theme)
+            cell = ParameterCell(
+                argument, values.get(argument.key, argument.default), self._theme, label_width=label_width
+            )
             cell.edited.connect(self.edited)
             cells.append(cell)
         self.set_cells(cells)
@@ -104,6 +116,6 @@ class Parameters(Columns):
         """Bring the marks up to date."""
         for cell in self.cells():
             if isinstance(cell, ParameterCell):
-                name = cell.argument.name
-                cell.show_value(values.get(name, cell.argument.default), wrong.get(name, ""))
+                key = cell.argument.key
+                cell.show_value(values.get(key, cell.argument.default), wrong.get(key, ""))
         self.refresh()
