@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
 from mlstudio.images.own_dockerfile import split_instructions
 from mlstudio.model.image import Diagnosis
 
@@ -51,8 +54,38 @@ def _never_reached(text: str, groups: Mapping[str, str]) -> bool:
                           r"|name or service not known|temporary failure in name|network is unreachable", text))  # fmt: skip
 
 
-def _certificate(text: str, groups: Mapping[str, str]) -> bool:
-    return bool(re.search(r"(?i)certificate[_ ]verify[_ ]failed|sslcertverification", text))
+def _fetched_lists(text: str, groups: Mapping[str, str]) -> bool:
+    """apt-get update only warns about a mirror that is away; every package is unknown then."""
+    return not re.search(r"(?m)^W: (?:Failed to fetch|Some index files failed)", text)
+
+
+def _builds_package(text: str, groups: Mapping[str, str]) -> bool:
+    """Whether a package's own build wanted the module, not a program that was to run in the image."""
+    return bool(
+        re.search(r"metadata-generation-failed|subprocess-exited-with-error|requirements to build", text)
+    )
+
+
+def _other_python(text: str, groups: Mapping[str, str]) -> bool:
+    """Whether the version that was asked for is among those that pip left out because of this Python."""
+    return "ignored" not in groups or bool(_python_needed(groups))
+
+
+def _python_needed(groups: Mapping[str, str]) -> str:
+    """The Python that the newest fitting one of the ignored versions asks for; empty where none would do."""
+    try:
+        allowed = Requirement(groups["wanted"]).specifier
+    except InvalidRequirement:
+        return ""
+    found: list[tuple[Version, str]] = []
+    for entry in groups["ignored"].split(";"):
+        version, _, needs = entry.strip().partition(" Requires-Python ")
+        try:
+            if needs and allowed.contains(version):
+                found.append((Version(version), needs.strip()))
+        except InvalidVersion:
+            continue
+    return max(found)[1] if found else ""
 
 
 RULES: tuple[Rule, ...] = (
@@ -87,7 +120,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "name-resolution",
         r"Temporary failure (?:in name resolution|resolving '?(?P<host>[\w.\-]*))|Name or service not known|Could not resolve"
-        r" ?(?:host:? ?)?'?(?P<host2>[\w.\-]*)|NameResolutionError|lookup (?P<host3>[\w.\-]+).*: no such host",
+        r" ?(?:host:? ?)?'?(?P<host2>[\w.\-]*)|NameResolutionError|lookup (?P<host3>[\w.\-]{1,255}).{0,200}?: no such host",
         title="A server's name could not be looked up.",
         why="The build has no network, or its name server does not answer.",
         try_this="Check the network; behind a proxy give it with --proxy. Docker's own DNS is set in /etc/docker/daemon.json.",
@@ -97,22 +130,19 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "base-image-not-found",
-        r"(?:pull access denied for (?P<image>\S+?),|(?P<image2>\S+): not found\s*$|manifest (?:for (?P<image3>\S+) )?(?:not found|unknown)"
-        r"|No such image: (?P<image4>\S+)|repository \S+ not found)",
+        r"(?:pull access denied for (?P<image>\S+?),"
+        # A reference with its registry and tag, as the builder writes it: no program that a shell does not find.
+        r"|(?<!\S)(?P<image2>(?:localhost|\w[\w\-]*[.:][\w.\-:]+)/[\w.\-/]+(?::[\w.\-]+|@sha256:\w+)): not found\s*$"
+        r"|manifest (?:for (?P<image3>\S+) )?(?:not found|unknown)"
+        r"|No such image: (?P<image4>\S+)|repository (?P<image5>[\w./:\-]+) not found)",
         title="A base image was not found.",
         why="Neither this engine nor the registry has {image}.",
         try_this="Check its name and tag in the FROM line, or log in to its registry (docker login).",
-        check=lambda text, groups: (
-            not re.search(r"(?i)command not found|: not found\s*$(?<!manifest)", groups.get("0", ""))
-            or "FROM" in text
-            or "manifest" in text
-            or "pull access" in text
-        ),
     ),
     _rule(
         "registry-away",
         r"failed to (?:do request|resolve source metadata|fetch (?:anonymous|oauth) token)|registry-1\.docker\.io|"
-        r"error getting credentials|dial tcp .*(?:i/o timeout|connection refused|no such host)",
+        r"error getting credentials|dial tcp .{0,200}?(?:i/o timeout|connection refused|no such host)",
         title="The image registry could not be reached.",
         why="The base image is not on this engine, and fetching it failed.",
         try_this="Check the network, or let a local image stand in for it: mlstudio settings set base_images.",
@@ -141,11 +171,12 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "python-version",
-        r"requires a different Python: (?P<have>\S+) not in '?(?P<needs>[^'\n]+)|Requires-Python (?P<needs2>[<>=!~\d.,* ]+)"
-        r"[^\n]*\n?.*No matching distribution|Package '?(?P<package>[\w.\-]+)'? requires a different Python",
+        r"requires a different Python: (?P<have>\S+) not in '?(?P<needs>[^'\n]+)"
+        r"|require a different python version: (?P<ignored>[^\n]+)\n(?:[^\n]*\n){0,3}?[^\n]*satisfies the requirement (?P<wanted>\S+)",
         title="A package does not support this Python.",
         why="It asks for Python {needs}.",
         try_this="Choose another Python version, or another version of the package.",
+        check=_other_python,
     ),
     _rule(
         "no-such-version",
@@ -163,7 +194,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "conflict",
-        r"ResolutionImpossible|(?:Cannot install (?P<packages>[^\n]+?) because these package versions have conflicting)",
+        r"ResolutionImpossible|(?:Cannot install (?P<packages>[^\n]{1,1000}?) because these package versions have conflicting)",
         title="The requirements contradict each other.",
         why="{packages} cannot be installed together.",
         try_this="Loosen one of the versions; the lines above name the two that clash.",
@@ -193,7 +224,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "nvcc-missing",
-        r"nvcc[^\n]*(?:not found|was not found|No such file)|CUDA_HOME environment variable is not set|Could not find CUDA",
+        r"nvcc[^\n]{0,200}?(?:not found|was not found|No such file)|CUDA_HOME environment variable is not set|Could not find CUDA",
         title="A package must be compiled with CUDA's compiler, which is not in the image.",
         why="The wheels bring CUDA's libraries, not its compiler.",
         try_this="Choose a version of the package with ready-made wheels, or your own Dockerfile on a CUDA devel image.",
@@ -204,6 +235,14 @@ RULES: tuple[Rule, ...] = (
         title="The library {library} is missing in the image.",
         why="A package needs it from the system.",
         try_this="Add the Debian package that holds it to the system packages (libGL.so.1: libgl1, libgomp.so.1: libgomp1).",
+    ),
+    _rule(
+        "build-needs-module",
+        r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'",
+        title="A package's own build needs “{module}”, which it does not ask for.",
+        why="pip builds each package apart from all others, so that installing {module} before it does not help.",
+        try_this="Choose a version with ready-made wheels for this Python, or your own Dockerfile with pip's --no-build-isolation.",
+        check=_builds_package,
     ),
     _rule(
         "smoke-import-failed",
@@ -217,7 +256,9 @@ RULES: tuple[Rule, ...] = (
         r"E: Unable to locate package (?P<package>\S+)|E: Package '(?P<package2>\S+)' has no installation candidate",
         title="Debian has no package named “{package}”.",
         why="The name is not in the package lists of the base image's release.",
-        try_this="Check its spelling at packages.debian.org; names differ between releases.",
+        try_this="Check its spelling at packages.debian.org; names differ between releases. In your own Dockerfile, "
+        "let apt-get update come before it in the same RUN line.",
+        check=_fetched_lists,
     ),
     _rule(
         "apt-version-unknown",
@@ -228,7 +269,9 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "apt-lists",
-        r"E: (?:Failed to fetch|The repository '[^']*' (?:is not signed|does not have a Release file)|Some index files failed)",
+        r"E: (?:Failed to fetch|The repository '[^']*' (?:is not signed|does not have a Release file)|Some index files failed)"
+        # Reached only where the lists are missing: see `_fetched_lists`.
+        r"|^E: (?:Unable to locate package|Package '[^']*' has no installation candidate)",
         title="Debian's package lists could not be fetched.",
         why="The mirror did not answer, or the base image's release is no longer kept there.",
         try_this="Check the network and proxy, or choose a newer base image.",
@@ -242,14 +285,16 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "git-access",
-        r"fatal: (?:could not read Username|Authentication failed|repository '(?P<url>[^']+)' not found)|Permission denied \(publickey\)",
+        r"fatal: (?:could not read Username|Authentication failed|repository '(?P<url>[^']+)' (?:not found|does not exist))|Permission denied \(publickey\)",
         title="A Git repository could not be read.",
         why="It needs a login, which a build does not have, or it does not exist.",
         try_this="Make a wheel of it and give it through a wheelhouse (--find-links).",
     ),
     _rule(
         "copy-missing",
-        r"(?:failed to compute cache key|COPY failed|failed to calculate checksum)[^\n]*?\"?(?P<path>/?[\w./\-*]+)\"?: (?:not found|no such file)",
+        r"(?:failed to compute cache key|COPY failed|failed to calculate checksum)[^\n]{0,200}?\"?(?P<path>/?[\w./\-*]{1,300})\"?: (?:not found|no such file)"
+        r"|\"(?P<path2>/[^\"\n]+)\" not found: not found"
+        r"|lstat /var/lib/docker/(?:overlay2/\w+/merged|tmp/[\w\-]+)(?P<path3>/[^:\n]+): no such file",
         title="The Dockerfile copies “{path}”, which is not there.",
         why="The file is not in the folder of the code, or .dockerignore leaves it out.",
         try_this="Check the path in the COPY line and the .dockerignore file.",
@@ -270,8 +315,22 @@ RULES: tuple[Rule, ...] = (
         try_this="Choose another base image, or your own Dockerfile.",
     ),
     _rule(
+        "venv-missing",
+        r"virtual environment was not created successfully because ensurepip is not|No module named venv",
+        title="The base image has no module for virtual environments.",
+        why="Debian keeps it in a package of its own, python3-venv.",
+        try_this="Choose a base image with all of Python, such as python:3.11-slim-bookworm.",
+    ),
+    _rule(
+        "file-missing",
+        r"Could not open requirements file: [^\n]*?'(?P<path>[^'\n]+)'|can't open file '(?P<path2>[^'\n]+)'",
+        title="A step needs the file {path}, which is not in the image.",
+        why="Nothing copied it there before this step.",
+        try_this="Copy it in an earlier line of the Dockerfile, and check that .dockerignore does not leave it out.",
+    ),
+    _rule(
         "permission",
-        r"\[Errno 13\] Permission denied: '(?P<path>[^']+)'|cannot create directory[^\n]*Permission denied|(?P<p2>/\S+): Permission denied",
+        r"\[Errno 13\] Permission denied: '(?P<path>[^']+)'|cannot create directory[^\n]*Permission denied|Read-only file system|(?<![\w/])(?P<p2>/\S+): Permission denied",
         title="A step may not write where it wants to.",
         why="No permission for {path}.",
         try_this="In your own Dockerfile, do this before the USER line.",
@@ -286,15 +345,21 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "network",
         r"NewConnectionError|Failed to establish a new connection|Network is unreachable|Connection refused|ConnectionResetError"
-        r"|IncompleteRead|Connection broken",
+        r"|IncompleteRead|Connection broken|Failed to connect to \S+ port \d+|Could not connect to \S+",
         title="The network failed.",
         why="A server could not be reached, or the connection broke.",
         try_this="Check the network and build again; behind a proxy set --proxy and --cert.",
     ),
     _rule(
         "package-build-failed",
-        r"(?:Failed building wheel for|Could not build wheels for|Failed to build(?: installable wheels for)?:? ?'?)(?P<package>[\w.\-]*)"
-        r"|error: metadata-generation-failed|error: subprocess-exited-with-error",
+        r"(?:Failed building wheel for|Could not build wheels for|Failed to build(?: installable wheels for)?):? '?(?P<package>[\w.\-]+)",
+        title="A package could not be built from its sources.",
+        why="Its own build failed: {package}.",
+        try_this="Choose a version with ready-made wheels for this Python (often a newer one).",
+    ),
+    _rule(
+        "package-build-failed",
+        r"error: metadata-generation-failed|error: subprocess-exited-with-error",
         title="A package could not be built from its sources.",
         why="Its own build failed: {package}.",
         try_this="Choose a version with ready-made wheels for this Python (often a newer one).",
@@ -346,8 +411,10 @@ def diagnose(step_name: str, log_text: str, exit_text: str, dockerfile: str) -> 
 
 def _words(template: str, groups: Mapping[str, str]) -> str:
     known = dict(groups)
+    if "ignored" in known:
+        known["needs"] = _python_needed(known)
     if "versions" in known:
-        known["newest"] = ", ".join(known["versions"].split(",")[-3:]).strip()
+        known["newest"] = ", ".join([entry.strip() for entry in known["versions"].split(",")[-3:]])
     known.setdefault("image", "it")
     known.setdefault("needs", "another version")
     known.setdefault("packages", "Two of them")
