@@ -44,6 +44,11 @@ USER = "mlstudio"
 REQUIREMENTS_FILE = "requirements.txt"
 
 _DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.\-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+~:\-]+)?")
+_REFERENCE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.\-]*(?::[0-9]+)?/)?[a-z0-9]+(?:[._\-/]+[a-z0-9]+)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+"""https://pkg.go.dev/github.com/distribution/reference"""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SAME = (
     frozenset({"tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel"}),
@@ -76,7 +81,12 @@ def write_recipe(
     choice = _choose(spec, framework, catalogue, dependencies)
     base = catalogue.base_image(choice.python, spec.variant)
     mapped = base_map.get(base, "") or base_map.get(base.partition("@")[0], "")
-    _check_line(mapped, "base_images")
+    if mapped and not _REFERENCE.fullmatch(mapped):
+        raise RequestError(
+            f"“{mapped[:80]}” is no name of an image.",
+            field="base_images",
+            try_this="For example registry.example.org:5000/python:3.11-slim-bookworm.",
+        )
     parts = _Parts(spec=spec, code=code, choice=choice, base=mapped or base, pip=pip)
     layers, files = parts.layers(snapshot)
     header = "# Written by ML Studio: the same recipe gives the same file, byte for byte.\n"
@@ -534,7 +544,7 @@ def _finished(recipe: Recipe, name: str) -> Recipe:
     for path, content in recipe.context_files:
         digest.update(f"\0{path}\0".encode() + content)
     digest.update(f"\0{recipe.code_key}".encode())
-    clean = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "project"
+    clean = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-") or "project"
     return replace(
         recipe,
         digest=f"sha256:{digest.hexdigest()}",
