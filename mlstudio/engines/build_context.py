@@ -49,7 +49,7 @@ def write_context(
             if context.root is None or name in names:
                 continue
             _add_folders(archive, name, folders)
-            _add_file(archive, name, context.root / path)
+            _add_file(archive, name, context.root / path, root=context.root)
 
 
 def write_mount(sink: Sink, mount: BuildMount, *, stop: Callable[[], None] = lambda: None) -> None:
@@ -90,12 +90,12 @@ def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(entry, io.BytesIO(content))
 
 
-def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> None:
+def _add_file(archive: tarfile.TarFile, name: str, path: Path, *, root: Path | None = None) -> None:
     try:
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode):
             entry = _entry(name, 0o777)
-            entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
+            entry.type, entry.linkname = tarfile.SYMTYPE, _target(path, root)
             archive.addfile(entry)
             return
         if not stat.S_ISREG(found.st_mode):
@@ -111,6 +111,14 @@ def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> None:
             try_this="Make it readable, or leave it out with a line in .dockerignore.",
             can_retry=True,
         ) from error
+
+
+def _target(link: Path, root: Path | None) -> str:
+    """Where a link leads; a full path into `root` as seen from the link, because the folder is elsewhere in the image."""
+    target = os.readlink(link)
+    if root is None or not os.path.isabs(target) or not Path(target).is_relative_to(root):
+        return target
+    return os.path.relpath(target, link.parent)
 
 
 def total_bytes(files: Sequence[tuple[str, Path]]) -> int:
