@@ -46,7 +46,7 @@ def pip_configuration(pip: PipSettings) -> str:
     if not options:
         return ""
     for _, value in options:
-        if "\r" in value or "\0" in value:
+        if any(ord(letter) < 32 for part in value.split("\n    ") for letter in part):
             raise RequestError("A package index's URL holds a control character.", field="pip.index_url")
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in options)
 
@@ -87,11 +87,11 @@ def ca_bundle(pip: PipSettings) -> bytes:
     """The CA bundle's content. Raises RequestError(field="pip.ca_bundle")."""
     try:
         return Path(pip.ca_bundle).expanduser().read_bytes()
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RequestError(
             f"The CA bundle {pip.ca_bundle} cannot be read.",
             field="pip.ca_bundle",
-            why=f"{error.strerror or error}.",
+            why=f"{getattr(error, 'strerror', None) or error}.",
             try_this="Choose another PEM file (--cert), or none.",
         ) from error
 
@@ -104,7 +104,7 @@ def proxy_arguments(pip: PipSettings) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     if pip.proxy:
         url = pip.proxy if "://" in pip.proxy else f"http://{pip.proxy}"
-        if not urlsplit(url).hostname:
+        if not _host(url):
             raise RequestError(
                 "The proxy's URL names no host.",
                 field="pip.proxy",
@@ -117,18 +117,26 @@ def proxy_arguments(pip: PipSettings) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _wheels(pip: PipSettings) -> list[Path]:
-    folder = Path(pip.wheelhouse).expanduser()
+def _host(url: str) -> str:
     try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _wheels(pip: PipSettings) -> list[Path]:
+    folder = Path(pip.wheelhouse)
+    try:
+        folder = folder.expanduser()
         return sorted(
             path
             for path in folder.iterdir()
             if path.name.endswith((".whl", ".tar.gz", ".zip")) and path.is_file()
         )
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RequestError(
             f"The wheelhouse {folder} cannot be read.",
             field="pip.wheelhouse",
-            why=f"{error.strerror or error}.",
+            why=f"{getattr(error, 'strerror', None) or error}.",
             try_this="Choose another folder (--find-links), or none.",
         ) from error

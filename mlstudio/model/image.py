@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 
@@ -122,7 +122,13 @@ class ImageSpec:
     """An existing image reference; then nothing is built."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _without_user(url: str) -> str:
+    """A URL without user name and password."""
+    begin, slashes, rest = url.partition("://") if "://" in url else ("", "", url)
+    return f"{begin}{slashes}[redacted]@{rest.rpartition('@')[2]}" if "@" in rest else url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PipSettings:
     """How pip reaches packages from inside a build. Reaches builds as mounts and arguments; never stays in a layer."""
 
@@ -135,6 +141,16 @@ class PipSettings:
     proxy: str = ""
     no_proxy: str = ""
     trusted_hosts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without the passwords that URLs may hold: this text ends in logs and tracebacks."""
+        said = []
+        for entry in fields(self):
+            value: str | tuple[str, ...] = getattr(self, entry.name)
+            if value:
+                shown = _without_user(value) if isinstance(value, str) else tuple(map(_without_user, value))
+                said.append(f"{entry.name}={shown!r}")
+        return f"PipSettings({', '.join(said)})"
 
 
 class LayerKind(StrEnum):
