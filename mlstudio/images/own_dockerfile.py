@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_HEREDOC = re.compile(r"<<-?([\"']?)([A-Za-z_][A-Za-z0-9_]*)\1")
-_DIRECTIVE = re.compile(r"#\s*escape\s*=\s*(\S)", re.IGNORECASE)
+_HEREDOC = re.compile(r"(?:(?<=\s)|(?<=\s\d))<<-?([\"']?)([A-Za-z_][A-Za-z0-9_]*)\1(?=[\s;&|)]|$)")
+_DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+)")
 
 
 def split_instructions(text: str) -> tuple[tuple[str, str], ...]:
@@ -14,11 +14,10 @@ def split_instructions(text: str) -> tuple[tuple[str, str], ...]:
     Knows continued lines, the ``escape`` directive and heredocs:
     https://docs.docker.com/reference/dockerfile/#format
     """
-    first = text.lstrip().splitlines()[:1]
-    directive = _DIRECTIVE.match(first[0]) if first else None
-    escape = directive.group(1) if directive else "\\"
+    # Docker ends lines at line feeds alone, and skips a byte order mark.
+    lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
+    escape = _escape(lines)
     found: list[tuple[str, str]] = []
-    lines = text.splitlines()
     index = 0
     while index < len(lines):
         line = lines[index]
@@ -27,18 +26,35 @@ def split_instructions(text: str) -> tuple[tuple[str, str], ...]:
             continue
         whole = [line]
         while whole[-1].rstrip().endswith(escape) and index < len(lines):
-            # Comments inside a continued instruction belong to it.
             whole.append(lines[index])
             index += 1
-            while whole[-1].lstrip().startswith("#") and index < len(lines):
+            # Comments and empty lines inside a continued instruction belong to it.
+            while (not whole[-1].strip() or whole[-1].lstrip().startswith("#")) and index < len(lines):
                 whole.append(lines[index])
                 index += 1
-        for _, end in _HEREDOC.findall("\n".join(whole)):
-            while index < len(lines):
-                whole.append(lines[index])
-                index += 1
-                if whole[-1].strip() == end:
-                    break
-        instruction = "\n".join(whole)
-        found.append((instruction.split()[0].upper(), instruction))
+        keyword = line.split()[0].upper()
+        if keyword in ("RUN", "COPY", "ADD"):
+            for _, end in _HEREDOC.findall("\n".join(whole)):
+                last = next((at for at in range(index, len(lines)) if lines[at].strip() == end), None)
+                if last is not None:
+                    whole.extend(lines[index : last + 1])
+                    index = last + 1
+        found.append((keyword, "\n".join(whole).rstrip("\n")))
     return tuple(found)
+
+
+def base_reference(instruction: str) -> str:
+    """The image that a FROM line names, without its options and the name of the stage; as it stands, if a variable."""
+    words = [word for word in instruction.replace("\\\n", " ").split()[1:] if not word.startswith("--")]
+    return words[0] if words else ""
+
+
+def _escape(lines: list[str]) -> str:
+    """The sign that continues a line: directives stand at the very top, before any other comment."""
+    for line in lines:
+        directive = _DIRECTIVE.fullmatch(line.strip())
+        if directive is None:
+            break
+        if directive.group(1).lower() == "escape" and directive.group(2) in ("`", "\\"):
+            return directive.group(2)
+    return "\\"

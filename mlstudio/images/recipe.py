@@ -19,7 +19,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from mlstudio.images.catalogue import Catalogue
 from mlstudio.images.detect import pinned_version
 from mlstudio.images.mounts import PIP_TARGET, WHEELS_TARGET, pip_mount_image, wheel_names, wheels_mount_image
-from mlstudio.images.own_dockerfile import split_instructions
+from mlstudio.images.own_dockerfile import base_reference, split_instructions
 from mlstudio.images.requirements import name_of
 from mlstudio.model.code import CodeSnapshot, CodeSource, Travel
 from mlstudio.model.errors import RequestError
@@ -586,7 +586,7 @@ def _own(
             field="image.dockerfile",
             try_this="A Dockerfile begins with FROM and a base image, such as FROM python:3.11-slim-bookworm.",
         )
-    base = next(layer.text for layer in layers if layer.kind is LayerKind.BASE).split()[-1]
+    base = base_reference(next(layer.text for layer in layers if layer.kind is LayerKind.BASE))
     return _finished(
         Recipe(
             dockerfile=text,
