@@ -31,6 +31,10 @@ class Mount:
 
 def pip_configuration(pip: PipSettings) -> str:
     """The ``pip.conf`` that a build step sees; empty where nothing needs to be said."""
+    for text in (pip.index_url, *pip.extra_index_urls, *pip.trusted_hosts):
+        # Half of a surrogate pair is what Python makes of bytes that are no text.
+        if any(ord(letter) < 32 or "\ud800" <= letter <= "\udfff" for letter in text):
+            raise RequestError("A package index's URL holds a control character.", field="pip.index_url")
     options: list[tuple[str, str]] = []
     if pip.index_url:
         options.append(("index-url", pip.index_url))
@@ -45,9 +49,6 @@ def pip_configuration(pip: PipSettings) -> str:
         options.append(("trusted-host", "\n    ".join(sorted(hosts))))
     if not options:
         return ""
-    for _, value in options:
-        if any(ord(letter) < 32 for part in value.split("\n    ") for letter in part):
-            raise RequestError("A package index's URL holds a control character.", field="pip.index_url")
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in options)
 
 
