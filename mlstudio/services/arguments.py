@@ -11,6 +11,8 @@ _OPTION = re.compile(r"--?([A-Za-z][\w.:-]*)(?:=(.*))?", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|-?inf|nan", re.IGNORECASE)
 
 _INTERPRETERS = re.compile(r"(python|pypy)[\d.]*$")
+_SAYS_NOTHING = frozenset({"train", "main", "run", "app", "script", "experiment", "start", "python", "__main__"})
+"""Names of scripts that every project has: the project's own name says more."""
 _LAUNCHERS = frozenset({"torchrun", "accelerate", "deepspeed", "horovodrun", "uv", "poetry", "pipenv", "env"})
 
 
@@ -39,6 +41,13 @@ def stem_of(command: Sequence[str]) -> str:
     if _INTERPRETERS.match(first):
         return "python"
     return PurePosixPath(first).stem or "run"
+
+
+def run_stem(command: Sequence[str], project: str) -> str:
+    """What runs of a command are called, less their number: after the script, or after the `project` (the folder's or
+    repository's name) where the script's name says nothing."""
+    stem = stem_of(command)
+    return project if project and stem.lower() in _SAYS_NOTHING else stem
 
 
 def parameters_of(command: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -138,6 +138,13 @@ class CodeService:
         return inner
 
 
+def project_name(source: CodeSource) -> str:
+    """What the code is called: its folder or its repository; empty where there is none."""
+    if source.url:
+        return source.url.rstrip("/").rpartition("/")[2].rpartition(":")[2].removesuffix(".git")
+    return Path(source.folder).expanduser().absolute().name if source.folder else ""
+
+
 def refuse_password(url: str) -> None:
     """A URL with a password would be kept with the run and shown: raises RequestError(field="code.url")."""
     try:

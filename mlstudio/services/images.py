@@ -46,7 +46,7 @@ from mlstudio.model.run import Network, RunSpec
 from mlstudio.services.arguments import script_of
 from mlstudio.services.build_watch import BuildWatch, takes_no_time, text_key, titled
 from mlstudio.services.checks import Check, Level
-from mlstudio.services.code import CodeService
+from mlstudio.services.code import CodeService, project_name
 from mlstudio.services.engine_table import Builder, Engines
 from mlstudio.services.plan_checks import Facts, checks_for
 from mlstudio.services.recent import Recent
@@ -215,7 +215,7 @@ class ImageService:
             dependencies=dependencies,
             pip=pip,
             base_map=self.base_map(present),
-            name=image_name(spec, root),
+            name=project_name(spec.code) or (root.name if root is not None else "") or "project",
             dockerfile_text=_own_dockerfile(root, spec.image.dockerfile),
         )
 
@@ -571,10 +571,3 @@ def _own_dockerfile(root: Path | None, name: str) -> str | None:
             why=str(getattr(error, "strerror", None) or "It is not UTF-8 text") + ".",
             try_this="Name a Dockerfile in the folder of the code.",
         ) from error
-
-
-def image_name(spec: RunSpec, root: Path | None) -> str:
-    """What an image is called after: the code's folder or the repository."""
-    if spec.code.url:
-        return spec.code.url.rstrip("/").rpartition("/")[2].removesuffix(".git") or "project"
-    return (root.name if root is not None else "") or "project"

@@ -20,10 +20,10 @@ from mlstudio.model.run import Exit, ExitReason, Limits, RunSpec, RunState, RunS
 from mlstudio.probe.config import ProbeConfig
 from mlstudio.probe.redaction import redact_command, redact_env, redact_text
 from mlstudio.probe.zipapp import build_probe
-from mlstudio.services.arguments import parameters_of, stem_of
+from mlstudio.services.arguments import parameters_of, run_stem
 from mlstudio.services.build_watch import BuildWatch
 from mlstudio.services.checks import Level
-from mlstudio.services.code import CodeService, refuse_password
+from mlstudio.services.code import CodeService, project_name, refuse_password
 from mlstudio.services.engine_table import Engines
 from mlstudio.services.images import ImageService, Plan, away
 from mlstudio.services.recorder_control import RecorderControl
@@ -94,17 +94,18 @@ class Launcher:
         engine = self._engines.get(spec.engine)
         written = redacted(spec)
         chosen = spec.name.strip()
+        stem = run_stem(written.command, project_name(spec.code))
         summary = self._history.add_run(
             written,
             run_id=uuid.uuid4().hex,
-            name=chosen or stem_of(written.command),
+            name=chosen or stem,
             created=time.time(),
             engine_kind=str(engine.kind),
             owner=owner_of_this_process(),
             parameters=written.parameters,
         )
         if not chosen:
-            self._history.rename(summary.id, f"{stem_of(written.command)}-{summary.number}")
+            self._history.rename(summary.id, f"{stem}-{summary.number}")
         self._history.set_phase(summary.id, "waiting")
         return self._history.summary(summary.id)
 

@@ -25,7 +25,7 @@ def test_an_empty_history_says_how_to_begin(terminal: Terminal) -> None:
 def test_ls_shows_state_metrics_and_time(terminal: Terminal, finished: Finished) -> None:
     finished()
     output = terminal("ls").output
-    assert "train-1" in output
+    assert "project-1" in output
     assert "✗ failed" in output
     assert "loss 1" in output
     assert "1 min 00 s" in output
@@ -39,8 +39,8 @@ def test_ls_says_that_there_is_more(terminal: Terminal, finished: Finished) -> N
     finished()
     finished()
     result = terminal("ls", "--limit", "1")
-    assert "train-2" in result.stdout
-    assert "train-1" not in result.stdout
+    assert "project-2" in result.stdout
+    assert "project-1" not in result.stdout
     assert "1 of 2" in result.stderr
     assert len(terminal.json("ls", "--all")["runs"]) == 2
 
@@ -48,10 +48,10 @@ def test_ls_says_that_there_is_more(terminal: Terminal, finished: Finished) -> N
 def test_show_tells_everything(terminal: Terminal, finished: Finished) -> None:
     run_id = finished()
     output = terminal("show", "1").output
-    assert "train-1" in output
+    assert "project-1" in output
     assert "exit code 4" in output
     assert "lr         0.1" in output or "lr" in output
-    for text in ("train-1", run_id, run_id[:6]):
+    for text in ("project-1", run_id, run_id[:6]):
         assert terminal.json("show", text)["run"]["id"] == run_id
     error = terminal.json("show", "nonesuch", expect=2)["error"]
     assert error["kind"] == "request"
@@ -72,7 +72,7 @@ def test_logs_are_safe_and_complete(terminal: Terminal, finished: Finished) -> N
 def test_metrics_hold_every_point(terminal: Terminal, finished: Finished) -> None:
     finished()
     document = terminal.json("metrics", "1")
-    assert document["run"]["name"] == "train-1"
+    assert document["run"]["name"] == "project-1"
     assert [(entry["name"], entry["steps"], entry["values"]) for entry in document["series"]] == [
         ("loss", [0, 1, 2], [3.0, 2.0, 1.0]),
         ("odd", [0, 1, 2], ["NaN", "Infinity", "-Infinity"]),
@@ -83,7 +83,7 @@ def test_metrics_hold_every_point(terminal: Terminal, finished: Finished) -> Non
     }
     rows = list(csv.reader(io.StringIO(terminal("metrics", "1", "loss", "--csv").stdout)))
     assert rows[0] == ["run", "name", "kind", "step", "time", "value"]
-    assert rows[1] == ["train-1", "loss", "metric", "0", "1.0", "3.0"]
+    assert rows[1] == ["project-1", "loss", "metric", "0", "1.0", "3.0"]
     assert len(rows) == 4
     assert "loss" in terminal("metrics", "1").output
     assert "Did you mean loss" in terminal("metrics", "1", "los", expect=2).output

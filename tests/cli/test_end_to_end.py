@@ -87,12 +87,12 @@ def test_every_point_of_a_run_arrives(home: Path, project: Path) -> None:
     result = call(home, *words, "--", "--sleep", "0.001")
     assert "trained" in result.stdout
     assert "to the other stream" in result.stderr
-    assert "train-1 succeeded" in result.stderr
+    assert "small-project-1 succeeded" in result.stderr
 
     loss = series(home, "1", "loss")
     assert loss["steps"] == list(range(40))
     assert loss["values"] == [1 / (1 + step) for step in range(40)]
-    assert series(home, "train-1", "odd")["values"] == ["NaN", "Infinity", "-Infinity", 0.5] * 10
+    assert series(home, "small-project-1", "odd")["values"] == ["NaN", "Infinity", "-Infinity", 0.5] * 10
 
     shown = ask(home, "show", "1")
     run = shown["run"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstudio.services.arguments import parameters_of, script_of, stem_of
+from mlstudio.services.arguments import parameters_of, run_stem, script_of, stem_of
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,10 @@ def test_any_words_are_survived(words: list[str]) -> None:
 def test_script_and_name(command: list[str], script: str, stem: str) -> None:
     assert script_of(command) == script
     assert stem_of(command) == stem
+
+
+def test_runs_are_called_after_the_project_where_the_script_says_nothing() -> None:
+    assert run_stem(["python", "src/train.py"], "digits") == "digits"
+    assert run_stem(["python", "-m", "pkg.main"], "digits") == "digits"
+    assert run_stem(["python", "finetune_bert.py"], "digits") == "finetune_bert"
+    assert run_stem(["python", "train.py"], "") == "train"

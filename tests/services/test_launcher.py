@@ -28,7 +28,7 @@ def test_a_launch_builds_starts_and_records(studio: Studio, fake: FakeEngine, sp
     spec = spec_for("--lr", "0.1", "--amp")
     summary = studio.launcher.launch(spec, on_phase=phases.append)
 
-    assert summary.name == "train-1"
+    assert summary.name == "project-1"
     assert summary.state is RunState.QUEUED  # What it became, the recorder says.
     assert dict(summary.parameters) == {"lr": "0.1", "amp": "true"}
     assert summary.image_id.startswith("sha256:")
@@ -58,7 +58,7 @@ def test_the_second_launch_builds_nothing(studio: Studio, fake: FakeEngine, spec
     first = studio.launcher.launch(spec_for())
     second = studio.launcher.launch(spec_for(), on_event=events.append)
     assert (first.number, second.number) == (1, 2)
-    assert second.name == "train-2"
+    assert second.name == "project-2"
     assert first.image_id == second.image_id
     assert len(fake.builds.built) == 1
     assert events == []
@@ -246,7 +246,7 @@ def test_two_launches_at_once(studio: Studio, fake: FakeEngine, spec_for: SpecFo
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(names) == ["train-1", "train-2"]
+    assert sorted(names) == ["project-1", "project-2"]
     assert len({spec.run_id for spec in fake.launched if not spec.run_id.startswith("smoke-")}) == 2
 
 

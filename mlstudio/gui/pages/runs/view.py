@@ -253,6 +253,7 @@ class RunView(QTableView):
         self._theme = theme
         self._keep: list[str] = []
         self._current_id = ""
+        self._pressed_id = ""
         self.setAccessibleName("Runs")
         header = RunHeader(theme, self)
         self.setHorizontalHeader(header)
@@ -272,7 +273,6 @@ class RunView(QTableView):
         self.setWordWrap(False)
         self.setFrameShape(self.Shape.NoFrame)
         header.sectionClicked.connect(self._on_title_clicked)
-        self.doubleClicked.connect(self._on_double_clicked)
         self.selectionModel().selectionChanged.connect(lambda *_: self.chosen_changed.emit())
         table.modelAboutToBeReset.connect(self._remember)
         table.modelReset.connect(self._recall)
@@ -323,12 +323,23 @@ class RunView(QTableView):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         index = self.indexAt(event.position().toPoint())
+        run = self.table.run_at(index.row()) if index.isValid() else None
+        self._pressed_id = run.id if run is not None else ""
         if index.isValid() and self.table.columns[index.column()].kind is Kind.DOT:
-            run = self.table.run_at(index.row())
             if run is not None:
                 self.eye_toggled.emit(run.id)
             return
         super().mousePressEvent(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        # Qt's own takes no double click if the model was reset between the two, as it is while runs go on.
+        index = self.indexAt(event.position().toPoint())
+        run = self.table.run_at(index.row()) if index.isValid() else None
+        is_eye = run is None or self.table.columns[index.column()].kind is Kind.DOT
+        if run is not None and not is_eye and run.id == self._pressed_id:
+            self.run_opened.emit(run.id)
+        else:
+            self.mousePressEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         super().mouseMoveEvent(event)
@@ -347,11 +358,6 @@ class RunView(QTableView):
 
     def _on_title_clicked(self, section: int) -> None:
         self.sort_asked.emit(self.table.columns[section])
-
-    def _on_double_clicked(self, index: QModelIndex) -> None:
-        run = self.table.run_at(index.row())
-        if run is not None and self.table.columns[index.column()].kind is not Kind.DOT:
-            self.run_opened.emit(run.id)
 
     def _remember(self) -> None:
         self._keep = self.chosen_ids()
