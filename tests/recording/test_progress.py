@@ -69,10 +69,30 @@ def test_an_epoch_that_was_only_announced_is_not_over() -> None:
 
 def test_steps_beyond_the_epochs_are_no_epochs() -> None:
     tracker = ProgressTracker([("epochs", "3")])
-    tracker.saw_step(2, 1.0)
+    tracker.saw_points("val/loss", [1, 2], 1.0)
     assert seen(tracker, 1.0).unit == "epoch"
-    tracker.saw_step(4, 2.0)
+    tracker.saw_points("val/loss", [3, 4], 2.0)
     assert tracker.progress(2.0) is None
+
+
+def test_batches_of_the_first_epoch_are_no_epochs() -> None:
+    tracker = ProgressTracker([("epochs", "120")])
+    tracker.saw_points("train/loss", range(1, 22), 1.0)
+    assert tracker.progress(1.0) is None
+    tracker.saw_points("train/loss", range(22, 44), 2.0)
+    tracker.saw_points("val/loss", [43], 2.0)
+    assert tracker.progress(2.0) is None
+    tracker.saw_epoch(1, 2.0, is_over=True)
+    assert seen(tracker, 2.0).done == 1
+
+
+def test_epochs_that_are_given_as_steps_are_known_by_their_validation() -> None:
+    tracker = ProgressTracker([("epochs", "10")])
+    tracker.saw_points("train/loss", [0, 1, 2], 3.0)
+    assert tracker.progress(3.0) is None
+    tracker.saw_points("val_loss", [0, 1, 2], 3.0)
+    found = seen(tracker, 3.0)
+    assert (found.done, found.total, found.unit) == (3, 10, "epoch")
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "nan", "many", "1e300", ""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mlstudio.model.run import Progress
 
@@ -23,6 +23,7 @@ _STEP_TOTALS = _words(
     n_rounds num_trees
     """
 )
+_VALIDATION = re.compile(r"(^|[/_.])(val|valid|validation|eval|dev|test)([/_.]|$)")
 _SAMPLES = 32
 _SAMPLE_EVERY_S = 0.5
 _RATE_FROM_S = 0.5
@@ -46,6 +47,8 @@ class ProgressTracker:
         self._epoch_is_over = False
         self._in_epoch = 0
         self._per_epoch = 0
+        self._validation_name = ""
+        self._validations = 0
         self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
         for name, value in parameters:
             self.learn(name, value)
@@ -72,6 +75,15 @@ class ProgressTracker:
             self._epochs = float(epochs)
         if steps and self._steps is None and self._epochs is None:
             self._steps = float(steps)
+
+    def saw_points(self, name: str, steps: Sequence[int], time: float) -> None:
+        """Points of a metric were logged. `steps` is not empty."""
+        if _VALIDATION.search(name) and self._validation_name in ("", name):
+            self._validation_name = name
+            self._validations += len(steps)
+        if self._step is None and min(steps) == 0:
+            self.saw_step(0, time)
+        self.saw_step(max(steps), time)
 
     def saw_step(self, step: int, time: float) -> None:
         if self._step is None:
@@ -121,9 +133,11 @@ class ProgressTracker:
         if self._epoch is not None:
             return min(self._epochs, self._epochs_done()), self._epochs, "epoch"
         if self._step is not None:
-            # One line an epoch, its number given as the step: told from real steps by never passing the total.
+            # The epoch's number given as the step: told from real steps by a validation with (nearly) every one, and by
+            # never passing the total.
             done = float(self._step + self._step_offset)
-            return (done, self._epochs, "epoch") if done <= self._epochs else None
+            if done <= self._epochs and 2 * self._validations >= done:
+                return done, self._epochs, "epoch"
         return None
 
     def _epochs_done(self) -> float:

@@ -405,7 +405,7 @@ class Transcript:
                     if math.isfinite(value):
                         self._progress.saw_epoch(value, time)
             else:
-                self._progress.saw_step(max(steps), times[-1])
+                self._progress.saw_points(name, steps, times[-1])
         self._draft.add_points(kind, name, _clean(unit[:64]), steps, times, values)
 
     def _may_add(self, kind: str, name: str, time: float) -> bool:
