@@ -343,6 +343,7 @@ def image_of(found: Mapping[str, Any]) -> EngineImage:
         entrypoint=tuple(config.get("Entrypoint") or ()),
         command=tuple(config.get("Cmd") or ()),
         architecture=str(found.get("Architecture") or ""),
+        layers=tuple((found.get("RootFS") or {}).get("Layers") or ()),
     )
 
 

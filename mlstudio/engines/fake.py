@@ -390,6 +390,9 @@ class FakeEngine:
                 created=self._clock(),
                 labels=tuple(dict(labels).items()),
                 workdir=recipe.workdir,
+                layers=tuple(
+                    layer.key for layer in recipe.layers if layer.text.startswith(("FROM", "RUN", "COPY"))
+                ),
             ),
         )
         yield BuildFinished(image_id=image_id, size_bytes=1000)

@@ -115,3 +115,5 @@ class EngineImage:
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     architecture: str = ""
+    layers: tuple[str, ...] = ()
+    """Digests of its file-system layers, lowest first; empty where the engine does not say."""

@@ -11,7 +11,9 @@ _OPTION = re.compile(r"--?([A-Za-z][\w.:-]*)(?:=(.*))?", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|-?inf|nan", re.IGNORECASE)
 
 _INTERPRETERS = re.compile(r"(python|pypy)[\d.]*$")
-_SAYS_NOTHING = frozenset({"train", "main", "run", "app", "script", "experiment", "start", "python", "__main__"})
+_SAYS_NOTHING = frozenset(
+    {"train", "main", "run", "app", "script", "experiment", "start", "python", "__main__"}
+)
 """Names of scripts that every project has: the project's own name says more."""
 _LAUNCHERS = frozenset({"torchrun", "accelerate", "deepspeed", "horovodrun", "uv", "poetry", "pipenv", "env"})
 

@@ -36,6 +36,7 @@ from mlstudio.model.image import (
     Diagnosis,
     ImageRecord,
     LayerForecast,
+    LayerKind,
     Package,
     PipSettings,
     Recipe,
@@ -392,15 +393,41 @@ class ImageService:
             size_bytes=watch.finished.size_bytes,
             created=time.time(),
         )
-        if plan.recipe.smoke_import and self._settings.flag("build.smoke_import"):
-            self._try_import(builder, image.id, plan.recipe, cancelled=cancelled)
+        twin = self._with_other_code(builder, plan, image)
+        if twin is not None:
+            packages = twin.packages
+        else:
+            if plan.recipe.smoke_import and self._settings.flag("build.smoke_import"):
+                self._try_import(builder, image.id, plan.recipe, cancelled=cancelled)
+            packages = builder.packages(image.id)
         record = replace(
-            self._record(plan, image, seconds=seconds, packages=builder.packages(image.id)),
+            self._record(plan, image, seconds=seconds, packages=packages),
             cached_steps=watch.cached,
             steps=len(watch.numbered),
         )
         self._history.add_image(record)
         return record
+
+    def _with_other_code(self, builder: Builder, plan: Plan, image: EngineImage) -> ImageRecord | None:
+        """An earlier image that differs in nothing but the code, so that what was found in it holds for this one too.
+
+        Judged by the layers themselves and not by what should be in them: a list of packages without versions may
+        give others today.
+        """
+        recipe = plan.recipe
+        code = [layer.text for layer in recipe.layers if layer.kind is LayerKind.CODE]
+        if recipe.spec.dockerfile or not image.layers or not all(text.startswith("COPY ") for text in code):
+            return None
+        known = self._history.image_with_dockerfile(recipe.dockerfile)
+        other = builder.image(known.id) if known is not None else None
+        end = len(image.layers) - len(code)
+        if (
+            other is None
+            or len(other.layers) != len(image.layers)
+            or other.layers[:end] != image.layers[:end]
+        ):
+            return None
+        return known
 
     @staticmethod
     def _record(

@@ -37,7 +37,7 @@ from mlstudio.model.run import (
 from mlstudio.store import image_rows, log_rows, run_rows
 from mlstudio.store.database import BUSY_TIMEOUT_S, Database, closing_at_end
 from mlstudio.store.parameters import as_number
-from mlstudio.store.run_rows import Choice, keep_document, no_such_run, number_of
+from mlstudio.store.run_rows import Choice, document_digest, keep_document, no_such_run, number_of
 from mlstudio.store.schema import (
     LIVE_STATES,
     artifact,
@@ -616,6 +616,14 @@ class History:
         with self._database.read() as connection:
             found = image_rows.read_images(connection, image.c.recipe_digest == digest, limit=1)
         return found[0] if found else None
+
+    def image_with_dockerfile(self, dockerfile: str) -> ImageRecord | None:
+        """The newest image that was built from exactly this Dockerfile, whatever the files were that it copies."""
+        with self._database.read() as connection:
+            found = image_rows.read_images(
+                connection, image.c.dockerfile == document_digest(dockerfile), limit=1
+            )
+            return found[0] if found else None
 
     def layer_seconds(self, layer_key: str) -> float | None:
         """How long the layer took to build the last time; None if it never was."""

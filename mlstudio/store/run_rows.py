@@ -198,11 +198,16 @@ def keep_document(connection: Connection, text: str) -> str:
     if not text:
         return ""
     data = text.encode("utf-8", "surrogateescape")
-    digest = hashlib.sha256(data).hexdigest()
+    digest = document_digest(text)
     connection.execute(
         insert(document).values(digest=digest, data=zlib.compress(data, 6)).on_conflict_do_nothing()
     )
     return digest
+
+
+def document_digest(text: str) -> str:
+    """The key of a text in `document`."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest() if text else ""
 
 
 def read_documents(connection: Connection, digests: Sequence[str]) -> dict[str, str]:

@@ -70,6 +70,24 @@ def test_a_build_is_kept_with_its_packages_and_forecasts_the_next(
     assert studio.images.build(changed).id != record.id
 
 
+def test_packages_are_looked_up_anew_only_where_something_else_than_the_code_has_changed(
+    studio: Studio, fake: FakeEngine, spec_for: SpecFor, code: Path
+) -> None:
+    before, after = (Package(name="numpy", version="2.1.0"),), (Package(name="numpy", version="2.2.0"),)
+    fake.image_packages = before
+    studio.images.build(studio.images.plan(spec_for()))
+    fake.image_packages = after  # What only a look into the image can tell.
+    (code / "train.py").write_text("print(2)\n")
+    started = len(fake.launched)
+    record = studio.images.build(studio.images.plan(spec_for()))
+    assert record.packages == before
+    assert len(fake.launched) == started
+    assert studio.history.image(record.id) == record
+
+    (code / "requirements.txt").write_text("numpy\n")
+    assert studio.images.build(studio.images.plan(spec_for())).packages == after
+
+
 def test_every_layer_again_on_request(studio: Studio, fake: FakeEngine, spec_for: SpecFor) -> None:
     studio.images.build(studio.images.plan(spec_for()))
     studio.images.build(studio.images.plan(spec_for()), no_cache=True)
