@@ -6,7 +6,8 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
@@ -62,9 +63,39 @@ def write_mount(sink: Sink, mount: BuildMount, *, stop: Callable[[], None] = lam
             _add_file(archive, name, path)
 
 
-def _tar(sink: Sink) -> tarfile.TarFile:
+class _Blocks:
+    """Collects what is written into blocks. (tarfile's own stream mode copies its buffer with every write.)"""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._written = 0
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(data)
+        self._held += len(data)
+        self._written += len(data)
+        if self._held >= _BLOCK:
+            self.flush()
+        return len(data)
+
+    def flush(self) -> None:
+        if self._parts:
+            self._sink.write(b"".join(self._parts))
+            self._parts, self._held = [], 0
+
+
+@contextmanager
+def _tar(sink: Sink) -> Iterator[tarfile.TarFile]:
+    blocks = _Blocks(sink)
     # GNU's format: BuildKit of Engine 20.10 stumbles over the headers of the POSIX one.
-    return tarfile.open(fileobj=cast("IO[bytes]", sink), mode="w|", format=tarfile.GNU_FORMAT, bufsize=_BLOCK)
+    with tarfile.open(fileobj=cast("IO[bytes]", blocks), mode="w", format=tarfile.GNU_FORMAT) as archive:
+        yield archive
+    blocks.flush()
 
 
 def _entry(name: str, mode: int) -> tarfile.TarInfo:
