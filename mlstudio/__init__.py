@@ -15,6 +15,8 @@ into every container: standard library only, Python 3.8 and newer.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
     from typing import Any, Dict, Optional
@@ -69,8 +71,6 @@ def artifact(path: Any) -> None:
 def _connect() -> Any:
     """The client of this process: one that writes to the probe inside a run, one that does nothing outside."""
     global _client
-    import os
-
     folder = os.environ.get("MLSTUDIO_CHANNEL", "")
     if folder:
         from mlstudio.probe.client import Client
@@ -81,3 +81,8 @@ def _connect() -> Any:
 
         _client = Nothing()
     return _client
+
+
+if "MLSTUDIO_CHANNEL" in os.environ:
+    # Inside a run: what is slow about it belongs to the script's imports and not into its first step.
+    _connect()

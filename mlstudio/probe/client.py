@@ -5,7 +5,6 @@ A call to `Client.log` packs one record into mapped memory: no thread, no system
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import mmap
@@ -14,7 +13,6 @@ import struct
 import threading
 import time
 import warnings
-from typing import Any, Dict, List, Optional, Tuple
 
 from mlstudio.probe.channel import (
     EVENT,
@@ -27,6 +25,10 @@ from mlstudio.probe.channel import (
     RECORD,
     SEGMENT_BYTES,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every script 5 ms.
+    from typing import Any, Dict, List, Optional, Tuple
 
 MAX_NAME = 1000
 MAX_TEXT = 64 * 1024
@@ -316,6 +318,8 @@ def _name(name: str) -> str:
     clean = _clean(name)
     clean = "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in clean).strip() or "unnamed"
     if len(clean) > MAX_NAME:
+        import hashlib  # Rarely needed, and OpenSSL is slow to load.
+
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         clean = clean[: MAX_NAME - 17] + "…" + digest
     return clean
