@@ -53,7 +53,20 @@ class Redactor:
     def flush(self) -> bytes:
         """What was held back; the stream ends or rests here."""
         held, self._held = self._held, b""
-        return held
+        # It waited for the rest of one value and may be all of another: of a shorter one, or of the same without its
+        # last newline.
+        return self._replaced(held)
+
+    def hide(self, text: str) -> str:
+        """`text`, which is complete, without the values; what UTF-8 cannot hold becomes ``?``."""
+        if self._pattern is None:
+            return text
+        return self._replaced(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+    def _replaced(self, data: bytes) -> bytes:
+        if self._pattern is None:
+            return data
+        return self._pattern.sub(lambda match: self._marks[match.group()], data)
 
     def _open_end(self, data: bytes) -> int:
         """Where the end of `data` begins that may grow into a value."""

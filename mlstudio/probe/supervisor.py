@@ -460,7 +460,15 @@ class Supervisor:
 
     def _gather(self, *, last: bool = False) -> None:
         points, events = self._channel.read(last=last)
-        self._outlet.points(points)
+        if self._secrets:
+            # What is logged is kept with the run, as its output is.
+            hide = Redactor(self._secrets).hide
+            for event in events:
+                event.update({key: hide(value) for key, value in event.items() if isinstance(value, str)})
+            for name, series in points.items():
+                self._outlet.points({hide(name): series})
+        else:
+            self._outlet.points(points)
         for event in events:
             self._outlet.event(event)
         while self._samples:
