@@ -31,7 +31,8 @@ if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of ever
     from typing import Any, Dict, List, Optional, Tuple
 
 MAX_NAME = 1000
-MAX_TEXT = 64 * 1024
+MAX_TEXT = 60 * 1024
+"""Characters of one text; also in four bytes each they fit into a segment."""
 MAX_WAITING_SEGMENTS = 1024
 """Segments that a process leaves unread at most (256 MiB): then points are dropped, with a warning."""
 
@@ -108,7 +109,7 @@ class Client:
                     if step is None:
                         known.step += 1
                     return
-            except (KeyError, struct.error, TypeError, ValueError, OverflowError, RuntimeError):
+            except Exception:  # noqa: BLE001 — a name not met before, or whatever a value's __float__ raises
                 pass
             try:
                 self._log_slowly(step, names, metrics)
@@ -117,22 +118,26 @@ class Client:
 
     def param(self, parameters: Dict[str, Any]) -> None:
         """Record settings; see `mlstudio.param`."""
-        for name, value in _flat(parameters):
-            self._event({"type": "param", "name": _name(name), "value": _plain(value)})
+        try:
+            for name, value in _flat(parameters):
+                self._event({"type": "param", "name": _name(name), "value": _plain(value)})
+        except Exception as error:  # noqa: BLE001 — whatever a name's __str__ raises
+            self._warn("param", "a call of mlstudio.param was not recorded: %r" % (error,))
 
     def artifact(self, path: Any) -> None:
         """Record a file; see `mlstudio.artifact`."""
         try:
-            full = os.path.abspath(os.fspath(path))
-        except TypeError:
+            full = os.path.abspath(os.fsdecode(path))
+        except (TypeError, ValueError):
             self._warn("artifact", "mlstudio.artifact takes a path, not %s" % type(path).__name__)
             return
         try:
             size = _size(full)
-        except OSError as error:
-            self._warn("artifact", "mlstudio.artifact: %s is not there (%s)" % (full, error.strerror))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self._warn("artifact", "mlstudio.artifact: %s is not there (%s)" % (_clean(full), why))
             return
-        self._event({"type": "artifact", "path": full[:4096], "size_bytes": size})
+        self._event({"type": "artifact", "path": _clean(full)[:4096], "size_bytes": size})
 
     # -- the slow way -------------------------------------------------------------------------------------------
 
@@ -208,7 +213,7 @@ class Client:
         event["time"] = time.time()
         with self._lock:
             try:
-                self._write(EVENT, json.dumps(event, allow_nan=False).encode("ascii"))
+                self._write(EVENT, json.dumps(event, allow_nan=False, ensure_ascii=False).encode("utf-8"))
             except Exception as error:  # noqa: BLE001 — training goes on whatever a value does
                 self._warn("event", "mlstudio: %s was not recorded: %r" % (event.get("type"), error))
 
@@ -286,8 +291,11 @@ def _number(value: Any) -> Optional[float]:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
-    except (TypeError, ValueError, RuntimeError):
+        try:
+            return math.inf if value > 0 else -math.inf
+        except Exception:  # noqa: BLE001 — a type that overflows and cannot be compared
+            return None
+    except Exception:  # noqa: BLE001 — whatever an unknown type's __float__ raises
         pass
     try:
         return float(value.item())
@@ -341,7 +349,10 @@ def _plain(value: Any) -> Any:
     number = _number(value)
     if number is not None and math.isfinite(number):
         return int(number) if number.is_integer() and "int" in type(value).__name__ else number
-    return _clean(str(value))[:MAX_TEXT]
+    try:
+        return _clean(str(value))[:MAX_TEXT]
+    except Exception:  # noqa: BLE001 — whatever an unknown type's __str__ raises
+        return "(%s)" % type(value).__name__
 
 
 def _size(path: str) -> int:
