@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 
 import yaml
 from packaging.markers import InvalidMarker, Marker
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
 from mlstudio.images.ignore import TooManyFiles, list_files
 from mlstudio.images.import_names import CONDA_NAMES, NOT_ON_PYPI, SYSTEM_PACKAGES
 from mlstudio.images.imports import read_imports
-from mlstudio.images.requirements import Parsed, name_of, read_requirements
+from mlstudio.images.requirements import Parsed, name_of, parse, read_line, read_requirements
 from mlstudio.model.image import Dependencies, DependencySource, Problem
 
 _MAX_BYTES = 20 * 1024 * 1024
@@ -132,15 +133,17 @@ def _requirements(root: Path, file: str) -> Dependencies:
 
 
 def _pyproject(root: Path, file: str) -> Dependencies | None:
+    text, _ = _text(root, file)
     data, problem = _toml(root, file)
     if problem is not None:
         return Dependencies(source=DependencySource.PYPROJECT, file=file, problems=(problem,))
     project = _table(data, "project")
     poetry = _table(_table(data, "tool"), "poetry")
-    raw: list[str] = []
+    raw: list[tuple[str, int]] = []
     problems: list[Problem] = []
+    lines = text.split("\n")
     if isinstance(project.get("dependencies"), list):
-        raw.extend(str(entry) for entry in project["dependencies"])
+        raw.extend((str(entry), _line_with(lines, str(entry))) for entry in project["dependencies"])
     elif poetry:
         for name, value in _table(poetry, "dependencies").items():
             if name == "python":
@@ -152,7 +155,7 @@ def _pyproject(root: Path, file: str) -> Dependencies | None:
                             is_error=False)
                 )  # fmt: skip
             else:
-                raw.append(requirement)
+                raw.append((requirement, _line_with(lines, name)))
     requirements, wrong = _checked(raw, file)
     python = project.get("requires-python")
     if not isinstance(python, str):
@@ -172,9 +175,14 @@ def _conda(root: Path, file: str) -> Dependencies | None:
     if problem is not None:
         return Dependencies(source=DependencySource.CONDA, file=file, problems=(problem,))
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        # Text alone: "2.10" stays what was written, and nothing can go wrong in turning it into numbers and dates.
+        data = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
+        place = getattr(error, "position", None)  # of a letter that YAML does not allow
+        line = (
+            mark.line + 1 if mark is not None else text.count("\n", 0, place) + 1 if place is not None else 0
+        )
         return Dependencies(
             source=DependencySource.CONDA,
             file=file,
@@ -182,22 +190,25 @@ def _conda(root: Path, file: str) -> Dependencies | None:
                 Problem(
                     message=f"{file} is not valid YAML: {getattr(error, 'problem', '') or 'it cannot be read'}.",
                     file=file,
-                    line=mark.line + 1 if mark is not None else 0,
+                    line=min(line, text.count("\n") + 1),
                 ),
             ),
         )
     entries = data.get("dependencies") if isinstance(data, dict) else None
-    raw: list[str] = []
-    problems: list[Problem] = []
+    lines = text.split("\n")
+    raw: list[tuple[str, int]] = []
+    from_pip = Parsed()
     python = ""
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):
             pip = entry.get("pip")
-            raw.extend(
-                str(line) for line in pip if isinstance(line, str) and not line.startswith("-")
-            ) if isinstance(pip, list) else None
+            for written in pip if isinstance(pip, list) else ():
+                if isinstance(written, str) and written.strip():
+                    # conda hands them to pip as a requirements file.
+                    wanted = " ".join(written.split())
+                    read_line(root, file, _line_with(lines, written), wanted, from_pip)
             continue
-        if not isinstance(entry, str):
+        if not isinstance(entry, str) or not entry.strip():
             continue
         name, version = _conda_entry(entry)
         if name == "python":
@@ -205,22 +216,20 @@ def _conda(root: Path, file: str) -> Dependencies | None:
             continue
         if name in NOT_ON_PYPI or name.startswith(("lib", "_")):
             continue
-        raw.append(CONDA_NAMES.get(name, name) + version)
+        raw.append((CONDA_NAMES.get(name, name) + version, _line_with(lines, entry)))
     requirements, wrong = _checked(raw, file)
-    problems.append(
-        Problem(
-            message="Conda's packages are installed from the Python package index.",
-            file=file,
-            is_error=False,
-            try_this="Use your own Dockerfile where the conda builds matter.",
-        )
+    general = Problem(
+        message="Conda's packages are installed from the Python package index.",
+        file=file,
+        is_error=False,
+        try_this="Use your own Dockerfile where the conda builds matter.",
     )
     return Dependencies(
-        requirements=tuple(requirements),
+        requirements=(*requirements, *from_pip.requirements),
         source=DependencySource.CONDA,
         file=file,
         python=python,
-        problems=(*problems, *wrong),
+        problems=(general, *wrong, *from_pip.problems),
     )
 
 
@@ -248,43 +257,59 @@ def _uv_lock(root: Path, file: str) -> Dependencies | None:
     data, problem = _toml(root, file)
     if problem is not None:
         return Dependencies(source=DependencySource.UV_LOCK, file=file, problems=(problem,))
-    packages = [entry for entry in data.get("package", ()) if isinstance(entry, dict)]
+    packages = _tables(data, "package")
     by_name: dict[str, list[dict[str, Any]]] = {}
     for entry in packages:
         by_name.setdefault(str(entry.get("name", "")), []).append(entry)
-    local = [
-        entry
-        for entry in packages
-        if isinstance(entry.get("source"), dict) and {"virtual", "editable"} & set(entry["source"])
-    ]
+    local = [entry for entry in packages if {"virtual", "editable"} & set(_table(entry, "source"))]
     if not local:
         return None
     wanted: dict[str, str] = {}
-    waiting = [dependency for entry in local for dependency in entry.get("dependencies", ())]
+    problems: list[Problem] = []
+    seen: set[tuple[str, str, str]] = set()
+    waiting = [dependency for entry in local for dependency in _tables(entry, "dependencies")]
     while waiting:
         dependency = waiting.pop()
-        if not isinstance(dependency, dict) or not _applies(dependency.get("marker")):
+        if not _applies(dependency.get("marker")):
             continue
         name = str(dependency.get("name", ""))
         version = str(dependency.get("version", ""))
-        for entry in by_name.get(name, ()):
-            if version and entry.get("version") != version:
+        chosen = next((e for e in by_name.get(name, ()) if version in ("", str(e.get("version", "")))), None)
+        if chosen is None:
+            continue
+        extras = dependency.get("extra")
+        for extra in ("", *map(str, extras if isinstance(extras, list) else ())):
+            # Packages may need each other, and the same one with and without an extra.
+            if (name, version, extra) in seen:
                 continue
-            if entry in local or f"{name}=={entry.get('version')}" in wanted.values():
-                continue
-            wanted[name] = _uv_requirement(name, entry)
-            extras = dependency.get("extra", ())
-            waiting.extend(entry.get("dependencies", ()))
-            for extra in extras if isinstance(extras, list) else ():
-                waiting.extend(_table(entry, "optional-dependencies").get(extra, ()))
-            break
+            seen.add((name, version, extra))
+            waiting.extend(
+                _tables(_table(chosen, "optional-dependencies"), extra)
+                if extra
+                else _tables(chosen, "dependencies")
+            )
+        if chosen in local or name in wanted:
+            continue
+        if {"directory", "path"} & set(_table(chosen, "source")):
+            note = Problem(
+                message=f"“{name[:120]}” in {file} is a file or folder: it is not in the image.",
+                file=file,
+                is_error=False,
+                try_this="Put it into the folder of the code, or a wheel of it into a wheelhouse folder (--find-links).",
+            )
+            if note not in problems:
+                problems.append(note)
+            continue
+        wanted[name] = _uv_requirement(name, chosen)
+    checked, wrong = _checked([(wanted[name], 0) for name in sorted(wanted)], file)
     python = data.get("requires-python", "")
     return Dependencies(
-        requirements=tuple(wanted[name] for name in sorted(wanted)),
+        requirements=tuple(checked),
         source=DependencySource.UV_LOCK,
         file=file,
         python=python if isinstance(python, str) else "",
         locked=True,
+        problems=(*problems, *wrong),
     )
 
 
@@ -307,8 +332,8 @@ def _poetry_lock(root: Path, file: str) -> Dependencies | None:
     if problem is not None:
         return Dependencies(source=DependencySource.POETRY_LOCK, file=file, problems=(problem,))
     requirements: list[str] = []
-    for entry in data.get("package", ()):
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+    for entry in _tables(data, "package"):
+        if not isinstance(entry.get("name"), str):
             continue
         groups = entry.get("groups", ["main"])
         if entry.get("category", "main") != "main" or (isinstance(groups, list) and "main" not in groups):
@@ -324,11 +349,13 @@ def _poetry_lock(root: Path, file: str) -> Dependencies | None:
         if source.get("type") == "git":
             commit = source.get("resolved_reference") or source.get("reference", "")
             requirements.append(f"{entry['name']} @ git+{source.get('url')}@{commit}")
+        elif source.get("type") == "url":
+            requirements.append(f"{entry['name']} @ {source.get('url')}")
         elif source.get("type") in ("directory", "file"):
             continue
         else:
             requirements.append(f"{entry['name']}=={entry.get('version', '')}")
-    checked, wrong = _checked(requirements, file)
+    checked, wrong = _checked([(requirement, 0) for requirement in requirements], file)
     python = _table(data, "metadata").get("python-versions", "")
     return Dependencies(
         requirements=tuple(checked),
@@ -354,27 +381,36 @@ def _applies(marker: object) -> bool:
             "python_version": "3.11", "python_full_version": "3.11.9", "extra": "",
         }  # fmt: skip
         return Marker(marker).evaluate(environment)
-    except (InvalidMarker, ValueError, KeyError):
+    except (InvalidMarker, ValueError, KeyError, RecursionError):
         return True
 
 
-def _checked(raw: list[str], file: str) -> tuple[list[str], list[Problem]]:
+def _line_with(lines: list[str], text: str) -> int:
+    """The number of the first line that holds `text`; 0 where none does, as where it is written with escapes."""
+    return next((number for number, line in enumerate(lines, 1) if text in line), 0)
+
+
+def _checked(raw: list[tuple[str, int]], file: str) -> tuple[list[str], list[Problem]]:
+    """The requirements among `raw`, pairs of text and line, and what is wrong with the others."""
     good: list[str] = []
     wrong: list[Problem] = []
-    for line in raw:
+    for text, line in raw:
+        # Lists are handed to pip line by line.
+        requirement = " ".join(text.split())
         try:
-            Requirement(line)
+            parse(requirement)
         except InvalidRequirement as error:
             first = str(error).splitlines()[0].rstrip(".")
             wrong.append(
                 Problem(
-                    message=f"“{line[:120]}” is no requirement: {first[:1].lower()}{first[1:]}.",
+                    message=f"“{requirement[:120]}” is no requirement: {first[:1].lower()}{first[1:]}.",
                     file=file,
+                    line=line,
                     try_this="Write it as name, name==1.2.3 or name>=1.2,<2.",
                 )
             )
         else:
-            good.append(line)
+            good.append(requirement)
     return good, wrong
 
 
@@ -411,8 +447,10 @@ def _poetry_version(text: str) -> str:
             continue
         if part[0] in "^~" and not part.startswith("~="):
             version = part[1:].strip()
-            numbers = [int(number) for number in version.split(".") if number.isdigit()]
+            # Nothing that int() refuses: digits of other scripts, and more of them than Python reads.
+            numbers = [int(number) for number in version.split(".") if re.fullmatch(r"[0-9]{1,18}", number)]
             if not numbers:
+                parts.append(f"=={version}")  # no version: the check of requirements says so
                 continue
             if part[0] == "^":
                 place = next((index for index, number in enumerate(numbers) if number), len(numbers) - 1)
@@ -432,6 +470,11 @@ def _table(data: object, name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _tables(data: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    value = data.get(name)
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
 def _text(root: Path, file: str) -> tuple[str, Problem | None]:
     try:
         path = root / file
@@ -448,11 +491,13 @@ def _toml(root: Path, file: str) -> tuple[dict[str, Any], Problem | None]:
         return {}, problem
     try:
         return tomllib.loads(text), None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         words = str(error)
+        if not isinstance(error, tomllib.TOMLDecodeError):
+            words = "A number is too long, or brackets go too deep"
         line = words.rpartition("at line ")[2].partition(",")[0]
         return {}, Problem(
             message=f"{file} is not valid TOML: {words[:1].lower()}{words[1:]}.",
             file=file,
-            line=int(line) if line.isdigit() else 0,
+            line=int(line) if line.isdigit() else text.count("\n") + 1 if "end of document" in words else 0,
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlstudio.images.import_names import DISTRIBUTION_OF
@@ -13,6 +14,8 @@ from mlstudio.model.image import Problem
 
 _MAX_BYTES = 2 * 1024 * 1024
 _MAX_FILES = 2000
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_NAMESPACES = ("google", "google.cloud", "azure", "ruamel")
 
 
 def read_imports(root: Path, files: Sequence[str]) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
@@ -31,7 +34,8 @@ def read_imports(root: Path, files: Sequence[str]) -> tuple[tuple[str, ...], tup
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                tree = ast.parse(path.read_bytes(), filename=file)
+                found_here = _needed(ast.parse(path.read_bytes(), filename=file).body)
+                needed = sorted(found_here, key=lambda entry: entry[1])
         except SyntaxError as error:
             problems.append(
                 Problem(
@@ -45,11 +49,23 @@ def read_imports(root: Path, files: Sequence[str]) -> tuple[tuple[str, ...], tup
             continue
         except (OSError, ValueError, RecursionError, MemoryError):
             continue
-        for name in _needed(tree.body):
+        for name, line in needed:
             top = name.partition(".")[0]
             if top in sys.stdlib_module_names or top in own or top in ("mlstudio", "__main__", "__future__"):
                 continue
             distribution = _distribution(name)
+            if not _DISTRIBUTION.fullmatch(distribution):
+                # An extension module of the project, say; pip would read "_name" as an option.
+                problems.append(
+                    Problem(
+                        message=f"No package can be called like the import “{top[:120]}”: it is left out.",
+                        file=file,
+                        line=line,
+                        try_this="Name the package that holds it in a requirements.txt.",
+                        is_error=False,
+                    )
+                )
+                continue
             found.setdefault(distribution.lower(), distribution)
     return tuple(found[key] for key in sorted(found)), tuple(problems)
 
@@ -74,28 +90,37 @@ def _own_modules(files: Sequence[str]) -> frozenset[str]:
     return frozenset(own)
 
 
-def _needed(statements: Iterable[ast.stmt]) -> Iterable[str]:
-    for statement in statements:
+def _needed(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, int]]:
+    """Modules that must be there, each with its line. Without recursion: a script may have thousands of ``elif``."""
+    waiting = list(statements)
+    while waiting:
+        statement = waiting.pop()
         if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
+            yield from ((alias.name, statement.lineno) for alias in statement.names)
         elif isinstance(statement, ast.ImportFrom):
             if statement.level == 0 and statement.module:
-                yield statement.module
-                if statement.module in ("google", "google.cloud", "azure", "ruamel"):
-                    yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
+                if statement.module in _NAMESPACES:
+                    # What is shared by many distributions is none itself.
+                    yield from (
+                        (f"{statement.module}.{alias.name}", statement.lineno) for alias in statement.names
+                    )
+                else:
+                    yield statement.module, statement.lineno
         elif isinstance(statement, ast.Try):
             if not any(_catches_import_error(handler) for handler in statement.handlers):
-                yield from _needed(statement.body)
-            yield from _needed([*statement.orelse, *statement.finalbody])
+                waiting.extend(statement.body)
+            waiting.extend([*statement.orelse, *statement.finalbody])
         elif isinstance(statement, ast.If):
             if not _is_type_checking(statement.test):
-                yield from _needed(statement.body)
-            yield from _needed(statement.orelse)
+                waiting.extend(statement.body)
+            waiting.extend(statement.orelse)
+        elif isinstance(statement, ast.Match):
+            waiting.extend(inner for case in statement.cases for inner in case.body)
         else:
             for field in ("body", "orelse", "finalbody"):
                 inner = getattr(statement, field, None)
                 if isinstance(inner, list):
-                    yield from _needed([entry for entry in inner if isinstance(entry, ast.stmt)])
+                    waiting.extend(entry for entry in inner if isinstance(entry, ast.stmt))
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:

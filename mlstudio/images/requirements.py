@@ -10,9 +10,14 @@ from packaging.utils import canonicalize_name
 
 from mlstudio.model.image import Problem
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
-_HASH = re.compile(r"\s+--hash[= ]\S+")
+# One blank each, not \\s+: a line of a million blanks would be searched a million times.
+_COMMENT = re.compile(r"(^|\s)#.*$")
+_HASH = re.compile(r"\s--hash[= ]\S+")
+_BUILD_OPTION = re.compile(r"\s--(?:config-settings|global-option)[= ]\S+")
+_OPTION = re.compile(r"(--[^\s=]*|-.?)\s*=?\s*(.*)")
 _MAX_BYTES = 2 * 1024 * 1024
+_MAX_REQUIREMENT = 4096
+"""Characters of one requirement without its hashes."""
 
 
 class Parsed:
@@ -22,27 +27,48 @@ class Parsed:
         self.requirements: list[str] = []
         self.problems: list[Problem] = []
         self.hashed = True
+        self.read: set[Path] = set()
+        """Files that were read: each counts once, however often and roundabout it is included."""
 
 
-def read_requirements(root: Path, file: str, parsed: Parsed | None = None, depth: int = 0) -> Parsed:
-    """Read `file` below `root` and what it includes. Never raises: what is wrong becomes a problem with its line."""
+def read_requirements(
+    root: Path,
+    file: str,
+    parsed: Parsed | None = None,
+    depth: int = 0,
+    *,
+    included: tuple[str, int] = ("", 0),
+) -> Parsed:
+    """Read `file` below `root` and what it includes. Never raises: what is wrong becomes a problem with its line.
+
+    `included` is the file and line that asked for `file`: it is what a person must change where `file` is missing.
+    """
     parsed = parsed if parsed is not None else Parsed()
-    path = root / file
+
+    def refused(why: str) -> Parsed:
+        parsed.problems.append(
+            Problem(message=f"{file[:300]} {why}.", file=included[0] or file, line=included[1])
+        )
+        return parsed
+
     try:
-        if not path.resolve().is_relative_to(root.resolve()):
-            parsed.problems.append(Problem(message=f"{file} lies outside the code.", file=file))
+        path = (root / file).resolve()
+        if not path.is_relative_to(root.resolve()):
+            return refused("lies outside the code")
+        if path in parsed.read:
             return parsed
+        if path.exists() and not path.is_file():
+            return refused("cannot be read: it is no file")
         if path.stat().st_size > _MAX_BYTES:
-            parsed.problems.append(
-                Problem(message=f"{file} is too large for a list of requirements.", file=file)
-            )
-            return parsed
+            return refused("is too large for a list of requirements")
         text = _decoded(path.read_bytes())
     except OSError as error:
-        parsed.problems.append(Problem(message=f"{file} cannot be read: {error.strerror}.", file=file))
-        return parsed
+        return refused(f"cannot be read: {error.strerror}")
+    except (ValueError, RuntimeError):  # a null in the name; before Python 3.13, links that lead round
+        return refused("cannot be read: it leads nowhere")
+    parsed.read.add(path)
     for number, line in _logical_lines(text):
-        _line(root, file, number, line, parsed, depth)
+        read_line(root, file, number, line, parsed, depth)
     return parsed
 
 
@@ -70,23 +96,28 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
     return [(number, clean) for number, line in found if (clean := _COMMENT.sub("", line).strip())]
 
 
-def _line(root: Path, file: str, number: int, line: str, parsed: Parsed, depth: int) -> None:
+def read_line(root: Path, file: str, number: int, line: str, parsed: Parsed, depth: int = 0) -> None:
+    """Read one `line`, stripped and without its comment, that stands in `file` at `number`."""
+
     def problem(message: str, try_this: str = "", *, is_error: bool = True) -> None:
         parsed.problems.append(
             Problem(message=message, file=file, line=number, try_this=try_this, is_error=is_error)
         )
 
-    if line.startswith("-"):
-        option, _, value = (
-            line.partition("=") if line.startswith("--") and "=" in line.split()[0] else line.partition(" ")
-        )
-        value = value.strip()
-        if option in ("-r", "--requirement") or re.match(r"-r\S", line):
-            name = value or line[2:].strip()
-            if depth >= 10:
-                problem(f"{name} is included more than ten files deep.", "Do two files include each other?")
+    written = _OPTION.match(line)
+    if written:
+        option, value = written[1], written[2].strip()
+        if option in ("-r", "--requirement"):
+            if not value:
+                problem(f"{option} names no file.", "Write the name of a file behind it, or remove the line.")
                 return
-            read_requirements(root, str(PurePosixPath(file).parent / name), parsed, depth + 1)
+            if depth >= 10:
+                problem(
+                    f"{value[:200]} is included more than ten files deep.", "Do files include each other?"
+                )
+                return
+            inner = str(PurePosixPath(file).parent / value)
+            read_requirements(root, inner, parsed, depth + 1, included=(file, number))
         elif option in ("-c", "--constraint"):
             problem(
                 "Constraint files are not used.", "Put the versions into the requirements.", is_error=False
@@ -108,7 +139,7 @@ def _line(root: Path, file: str, number: int, line: str, parsed: Parsed, depth: 
                 is_error=False,
             )
         else:
-            problem(f"pip knows no option “{option}” in a requirements file.", "Remove the line.")
+            problem(f"pip knows no option “{option[:80]}” in a requirements file.", "Remove the line.")
         return
     if "--hash" in line:
         line = _HASH.sub("", line).strip()
@@ -119,7 +150,10 @@ def _line(root: Path, file: str, number: int, line: str, parsed: Parsed, depth: 
 
 def _add(line: str, parsed: Parsed, problem: object) -> None:
     assert callable(problem)
-    text = re.sub(r"\s+--(?:config-settings|global-option)[= ]\S+", "", line).strip()
+    text = _BUILD_OPTION.sub("", line).strip()
+    if len(text) > _MAX_REQUIREMENT or re.search(r"[\x00-\x08\x0e-\x1f]", text):
+        problem(f"“{text[:80].strip()}…” is no requirement: it is too long or no text.", _hint(""))
+        return
     if text.startswith((".", "/")) or (
         text.endswith((".whl", ".tar.gz", ".zip")) and "@" not in text and "://" not in text
     ):
@@ -129,14 +163,15 @@ def _add(line: str, parsed: Parsed, problem: object) -> None:
         )
         return
     if re.match(r"(git|hg|svn|bzr)\+|https?://", text):
-        name = re.search(r"[#&]egg=([\w.\-]+)", text)
+        name = re.search(r"[#&]egg=([\w.\-]+(?:\[[\w.,\- ]*\])?)", text)
         if name:
-            text = f"{name.group(1)} @ {text.partition('#')[0]}"
+            where = re.search(r"[#&](subdirectory=[^&\s]+)", text)
+            text = f"{name[1]} @ {text.partition('#')[0]}" + (f"#{where[1]}" if where else "")
         else:
             parsed.requirements.append(text)
             return
     try:
-        Requirement(text)
+        parse(text)
     except InvalidRequirement as error:
         problem(f"“{text[:120]}” is no requirement: {_reason(text, error)}.", _hint(text))
         return
@@ -158,9 +193,19 @@ def _hint(text: str) -> str:
     return "Write it as name, name==1.2.3 or name>=1.2,<2."
 
 
+def parse(requirement: str) -> Requirement:
+    """Read a requirement line. Raises InvalidRequirement, whatever the text is."""
+    if len(requirement) > _MAX_REQUIREMENT:
+        raise InvalidRequirement("It is too long")
+    try:
+        return Requirement(requirement)
+    except RecursionError:
+        raise InvalidRequirement("Its brackets go too deep") from None
+
+
 def name_of(requirement: str) -> str:
     """The normalised name of a requirement line; empty for a bare URL."""
     try:
-        return canonicalize_name(Requirement(requirement).name)
+        return canonicalize_name(parse(requirement).name)
     except InvalidRequirement:
         return ""
