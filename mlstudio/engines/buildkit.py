@@ -116,7 +116,7 @@ class BuildKit:
             )
             try:
                 with stream:
-                    self._send(stream, recipe, context, stop)
+                    broken = self._send(stream, recipe, context, stop)
                     for entry in _entries(stream, stop):
                         if entry.get("error"):
                             raise _failure(str(entry["error"]), trace)
@@ -125,6 +125,8 @@ class BuildKit:
                             yield from _traced(trace, aux)
                         elif isinstance(aux, dict) and aux.get("ID"):
                             image_id = str(aux["ID"])
+                    if broken is not None:
+                        raise broken
             except Cancelled:
                 # Closing the connection already ends the build; this says so to an engine that has not noticed.
                 path = f"/v{client.api_version}/build/cancel"
@@ -144,18 +146,27 @@ class BuildKit:
         yield BuildFinished(image_id=image_id, size_bytes=image.size_bytes if image is not None else 0)
 
     @staticmethod
-    def _send(stream: Stream, recipe: Recipe, context: BuildContext, stop: Callable[[], None]) -> None:
-        """Send the context and read the head of the answer. An engine that refuses may stop reading before the end."""
+    def _send(
+        stream: Stream, recipe: Recipe, context: BuildContext, stop: Callable[[], None]
+    ) -> EngineAway | None:
+        """Send the context and read the head of the answer.
+
+        An engine that refuses, or that has no room for it, stops reading before the end: then the error of sending is
+        returned, and what the engine says in its answer goes before it.
+        """
+        broken = None
         try:
             try:
                 write_context(stream, recipe.dockerfile, context, stop=stop)
                 stream.end_body()
-            except EngineAway:
-                stream.begin()
-                raise
+            except EngineAway as error:
+                broken = error
             stream.begin()
         except Refused as error:
             raise refusal("The engine refused to build.", error.message) from error
+        except EngineAway as error:
+            raise (broken or error) from error
+        return broken
 
     # -- base images --------------------------------------------------------------------------------------------
 

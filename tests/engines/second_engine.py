@@ -11,7 +11,6 @@ from pathlib import Path
 from tests.conftest import wait_until
 
 _FLAGS = (
-    "--bridge=none",
     "--iptables=false",
     "--ip-forward=false",
     "--ip-masq=false",
@@ -22,10 +21,11 @@ _FLAGS = (
 
 
 class SecondEngine:
-    """A dockerd with its own socket, containers and images. Needs root."""
+    """A dockerd with its own socket, containers and images. Needs root. Steps of a build need a `bridge`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, bridge: str = "none") -> None:
         self.folder = folder
+        self._network = "--bridge=none" if bridge == "none" else f"--bip={bridge}"
         self.url = f"unix://{folder}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,7 +38,7 @@ class SecondEngine:
                 [
                     # In a network namespace of its own: dockerd without a bridge removes docker0, the shared engine's.
                     "unshare", "--net", "--",
-                    shutil.which("dockerd") or "/usr/sbin/dockerd", "-H", self.url, *_FLAGS,
+                    shutil.which("dockerd") or "/usr/sbin/dockerd", "-H", self.url, *_FLAGS, self._network,
                     f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
                     f"--pidfile={self.folder}/docker.pid",
                     # Where the system runs a containerd of its own, dockerd uses that one.
