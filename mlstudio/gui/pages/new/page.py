@@ -60,6 +60,8 @@ class NewPage(QWidget):
         self._theme = theme
         self._plan: Plan | None = None
         self._work = ""
+        self._work_failed = False
+        """Whether what the last build or launch said is to stay until something is changed."""
         self._root: Path | None = None
         self._read_code = ""
         self._asked_surroundings = False
@@ -220,7 +222,7 @@ class NewPage(QWidget):
 
     def _on_edited(self) -> None:
         if not self._work:
-            self.outcome.clear_work()
+            self._clear_work()
         self._plan = None
         self._show_buttons()
         self._timer.start()
@@ -265,7 +267,7 @@ class NewPage(QWidget):
         self.form.clear_errors()
         self.form.show_choice(version=plan.recipe.spec.version, python=plan.recipe.python)
         self.outcome.show_plan(plan)
-        if not self._work:
+        if not self._work and not self._work_failed:
             self.outcome.trouble.clear()
         for check in plan.checks:
             if check.level is Level.ERROR and check.field and check.field != "engine":
@@ -292,16 +294,20 @@ class NewPage(QWidget):
         draft = self._draft()
         if self._show_problems(draft):
             return
-        self.outcome.clear_work()
+        self._clear_work()
         self._work = self._bridge.launches.launch(draft.spec())
         self._show_buttons()
 
     def _on_build(self) -> None:
         if self._plan is None or self._work:
             return
-        self.outcome.clear_work()
+        self._clear_work()
         self._work = self._bridge.launches.build(self._plan, engine=self.form.draft.engine)
         self._show_buttons()
+
+    def _clear_work(self) -> None:
+        self._work_failed = False
+        self.outcome.clear_work()
 
     def _on_cancel(self) -> None:
         if self._work:
@@ -317,12 +323,14 @@ class NewPage(QWidget):
         self._work = ""
         self.outcome.show_work(view)
         error = view.error
+        self._work_failed = error is not None
         if error is None and view.kind == "launch" and view.run_id:
-            self.outcome.clear_work()
+            self._clear_work()
             self.run_launched.emit(view.run_id)
         elif isinstance(error, RequestError) and self.form.show_error(error):
             self._sentence.setText(error.what)
-        elif error is not None and not isinstance(error, Cancelled):
+        elif error is not None and not isinstance(error, Cancelled) and not self.isVisible():
+            # Who looks at this page reads it there.
             self._bridge.notice(str(getattr(error, "what", error)), level="error")
         self._make_plan()
         self._show_buttons()
