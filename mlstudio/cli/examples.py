@@ -19,6 +19,7 @@ Examples:
 
 
 @click.group("examples", invoke_without_command=True, epilog=_EXAMPLES)
+@json_option
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """List and copy example projects that train for real."""

@@ -15,6 +15,7 @@ from mlstudio.model.run import RunState
 _PAGE = 5000
 _EXAMPLES = """\b
 Examples:
+  mlstudio logs -f                       the newest run, live
   mlstudio logs 3
   mlstudio logs 3 --tail 20 -f
   mlstudio logs 3 --search error

@@ -20,6 +20,7 @@ from mlstudio.services.words import number_text
 
 _EXAMPLES = """\b
 Examples:
+  mlstudio metrics                       of the newest run
   mlstudio metrics 3                     the last, lowest and highest value of each
   mlstudio metrics 3 loss --csv          every point of loss
   mlstudio metrics 3 --system --json     every point, the machine's readings too
@@ -36,7 +37,7 @@ Examples:
 def command(session: Session, run: str, names: tuple[str, ...], as_csv: bool, system: bool) -> None:
     """Print what a run measured. With --json or --csv every point; NaN and infinities as words."""
     runs = session.studio.runs
-    run_id = runs.resolve(run)
+    run_id, names = _run_and_names(session, run, names)
     summary = runs.get(run_id)
     chosen = _chosen(runs.metrics(run_id), names, system=system)
     if session.wants_json:
@@ -45,6 +46,18 @@ def command(session: Session, run: str, names: tuple[str, ...], as_csv: bool, sy
         _put_csv(session, summary, chosen)
     else:
         _put_table(session, chosen)
+
+
+def _run_and_names(session: Session, run: str, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """`mlstudio metrics loss` asks the newest run for its loss, unless a run is called so."""
+    runs = session.studio.runs
+    try:
+        return runs.resolve(run), names
+    except NotFound:
+        newest = runs.resolve("")
+        if any(metric.name == run for metric in runs.metrics(newest)):
+            return newest, (run, *names)
+        raise
 
 
 def _chosen(metrics: Sequence[MetricSummary], names: tuple[str, ...], *, system: bool) -> list[MetricSummary]:

@@ -50,8 +50,8 @@ def complete_runs(ctx: click.Context, parameter: click.Parameter, incomplete: st
 
 
 def run_argument(function: Function) -> Function:
-    """One RUN: its number, name, id or the beginning of the id."""
-    return click.argument("run", shell_complete=complete_runs)(function)
+    """One RUN: its number, name, id or the beginning of the id; left out, it is empty and means the newest run."""
+    return click.argument("run", default="", required=False, shell_complete=complete_runs)(function)
 
 
 class WithWords(click.Command):

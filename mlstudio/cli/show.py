@@ -22,7 +22,8 @@ from mlstudio.services.words import bytes_text, count_text, number_text, seconds
 _EXAMPLES = """\b
 Examples:
   mlstudio show 3
-  mlstudio show train-3 --packages
+  mlstudio show                          the newest run
+  mlstudio show digits-cnn-3 --packages
   mlstudio show 3 --dockerfile > Dockerfile
 """
 

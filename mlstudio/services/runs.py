@@ -44,8 +44,20 @@ class RunService:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def resolve(self, text: str) -> str:
-        """The id of the run that `text` means: a number, an id or its beginning, or a name (the newest of it)."""
-        return self._history.resolve(text)
+        """The id of the run that `text` means: a number, an id or its beginning, or a name (the newest of it).
+
+        The empty text means the newest run. Raises NotFound; RequestError if it may mean several.
+        """
+        if text:
+            return self._history.resolve(text)
+        newest = self._history.runs(order_by="number", limit=1, with_metrics=False)
+        if not newest:
+            raise NotFound(
+                "There are no runs yet.",
+                field="run",
+                try_this="`mlstudio run FOLDER` starts one; `mlstudio examples` lists some that train for real.",
+            )
+        return newest[0].id
 
     def get(self, run_id: str) -> RunSummary:
         """A run as it stands. Raises NotFound."""

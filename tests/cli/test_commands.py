@@ -89,6 +89,19 @@ def test_metrics_hold_every_point(terminal: Terminal, finished: Finished) -> Non
     assert "Did you mean loss" in terminal("metrics", "1", "los", expect=2).output
 
 
+def test_without_a_run_the_newest_is_meant(terminal: Terminal, finished: Finished) -> None:
+    for command in ("show", "logs", "metrics"):
+        assert "no runs yet" in terminal(command, expect=2).output
+    finished()
+    newest = finished()
+    assert terminal.json("show")["run"]["id"] == newest
+    assert terminal("logs").stdout == "epoch 1\ndanger\nwarning\n"
+    assert terminal.json("metrics")["run"]["id"] == newest
+    (entry,) = terminal.json("metrics", "loss")["series"]
+    assert entry["name"] == "loss"
+    assert "no run" in terminal("metrics", "los", expect=2).output
+
+
 def test_removing_asks_or_needs_yes(terminal: Terminal, finished: Finished) -> None:
     finished()
     assert "--yes" in terminal("rm", "1", expect=2).output
