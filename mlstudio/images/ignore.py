@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
+from pathspec import GitIgnoreSpec, Pattern, RegexPattern
 
 OURS = (
-    ".git/",
+    ".git",
     ".hg/",
     ".svn/",
     "__pycache__/",
@@ -98,28 +99,65 @@ def _ours() -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(OURS)
 
 
-def _ignored(path: str, is_folder: bool, specs: list[tuple[str, GitIgnoreSpec]]) -> bool:
-    """As Git decides: the deepest file with a matching pattern has the last word."""
+def _ignored(path: str, is_folder: bool, specs: Sequence[tuple[str, GitIgnoreSpec]]) -> bool:
+    """As Git decides: the deepest file with a matching pattern has the last word. Git's own folder never is code."""
+    if path == ".git" or path.endswith("/.git"):
+        return True
     for folder, spec in reversed(specs):
         relative = path[len(folder) + 1 :] if folder else path
-        result = spec.check_file(relative + "/" if is_folder else relative)
-        if result.include is not None:
-            return result.include
+        for pattern in reversed(spec.patterns):
+            if pattern.include is not None and _matches(pattern, relative, is_folder):
+                if pattern.include or not _means_everything(pattern):
+                    return pattern.include
+                # "*", "!*/", "!*.py" is how one lists what stays: it asks for no environment or cache.
+                return len(specs) > 1 and _ignored(path, is_folder, specs[:1])
     return False
 
 
+def _means_everything(pattern: Pattern) -> bool:
+    """Whether it is ``*``, ``!*/``, ``**/`` and the like."""
+    return isinstance(pattern, RegexPattern) and not str(pattern.pattern).strip("*/!")
+
+
+def _matches(pattern: Pattern, path: str, is_folder: bool) -> bool:
+    """Whether `pattern` means this very file or folder.
+
+    The library's own check asks for the folders above too, so that ``!*/`` would bring every file of every folder back.
+    Git does not, and the folders above were asked on the way down.
+    """
+    if isinstance(pattern, RegexPattern) and pattern.regex and pattern.regex.pattern == "(?P<ps_d>/)":
+        path = path.rpartition("/")[2]  # "**/" finds its first slash, and the last one counts
+    match = pattern.match_file(path + "/" if is_folder else path)
+    if match is None:
+        return False
+    found: re.Match[str] = match.match
+    folder_ends = found.end("ps_d") if "ps_d" in found.re.groupindex else -1
+    if folder_ends >= 0:
+        return is_folder and folder_ends == len(path) + 1
+    # "a/**" means what is in the folder, not the folder.
+    return not is_folder or pattern.match_file(path) is not None
+
+
 def _read_spec(path: Path) -> GitIgnoreSpec | None:
+    lines = _lines(path)
     try:
-        return GitIgnoreSpec.from_lines(path.read_text("utf-8", "replace").splitlines())
-    except (OSError, ValueError):
+        return GitIgnoreSpec.from_lines(lines) if lines is not None else None
+    except ValueError:
+        return None
+
+
+def _lines(path: Path) -> list[str] | None:
+    """The lines of a file of rules; None where there is none to read, such as a pipe."""
+    try:
+        return path.read_text("utf-8-sig", "replace").splitlines() if path.is_file() else None
+    except OSError:
         return None
 
 
 def _docker_spec(root: Path) -> GitIgnoreSpec | None:
     """.dockerignore: its patterns are relative to the root, so that each gets a leading slash."""
-    try:
-        lines = (root / ".dockerignore").read_text("utf-8", "replace").splitlines()
-    except OSError:
+    lines = _lines(root / ".dockerignore")
+    if lines is None:
         return None
     patterns = []
     for line in lines:
