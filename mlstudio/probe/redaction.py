@@ -19,6 +19,8 @@ _NOT_SECRET = re.compile(
     r"(?i)(?:num|max|min|n|total|pad|eos|bos|unk|sep|cls|mask|special|vocab|new|per|drop|keep|sort|group|label|"
     r"primary|foreign|image|text|target|metric|monitor|batch|dict|state|data|cache|feature|input|output)s?[_\-.]"
     r"(?:tokens?|keys?)$|tokens?[_\-](?:per|len|limit|count|budget|dim|id|ids)\b|^tokens$"
+    # Where a secret lies is none.
+    r"|[_\-.](?:file|path|dir)$"
 )
 _SHAPES = re.compile(
     r"\bhf_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_\-]{16,}"
@@ -28,12 +30,15 @@ _SHAPES = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
 )
 _URL_USER = re.compile(
-    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^\s/@:]*:[^\s/@]*@|(?P<bare>\bhttps?://)[^\s/@:]{16,}@"
+    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.\-]{0,20}://)[^\s/@:]*:[^\s/]*@|(?P<bare>\bhttps?://)[^\s/@:]{16,}@"
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/\-]{8,}=*")
-_ASSIGNED = re.compile(
-    r"(?i)((?:^|[\s,;&?\"'{])(-{0,2}[A-Za-z][\w.\-]*)\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
+_HEADER = re.compile(r"(?i)\b(authorization\\?[\"']?\s*[:=]\s*\\?[\"']?)[^\"'\\\r\n]+")
+_NAMED = re.compile(
+    r"(?:^|(?<=[\s,;&?\"'{=]))(-{0,2}[A-Za-z_][\w.\-]*)(\\?[\"']?\s*[=:]\s*|\s+(?![\-=:]))(?=[^\s,;&}])"
 )
+"""A name before its value: before ``=`` or ``:`` (``"name": "value"`` in JSON), or an option before a space."""
+_VALUE = re.compile(r"\[redacted\](?=[\"'])|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&}]+")
 
 
 def is_secret_name(name: str) -> bool:
@@ -47,7 +52,20 @@ def redact_text(text: str) -> str:
     text = _SHAPES.sub(HIDDEN, text)
     text = _URL_USER.sub(lambda found: (found.group("scheme") or found.group("bare")) + HIDDEN + "@", text)
     text = _BEARER.sub(lambda found: found.group(1) + " " + HIDDEN, text)
-    return _ASSIGNED.sub(lambda f: f.group(1) + HIDDEN if is_secret_name(f.group(2)) else f.group(0), text)
+    text = _HEADER.sub(lambda found: found.group(1) + HIDDEN, text)
+    out, position = [], 0
+    found = _NAMED.search(text)
+    while found:
+        # What follows a harmless name may begin with the next one: `https://host/?token=x`.
+        going_on = found.end()
+        name, between = found.groups()
+        if is_secret_name(name) and (not between.isspace() or name.startswith("-")):
+            value = _VALUE.match(text, going_on)
+            if value:
+                out.append(text[position:going_on] + HIDDEN)
+                position = going_on = value.end()
+        found = _NAMED.search(text, going_on)
+    return "".join(out) + text[position:]
 
 
 def redact_command(command: Sequence[str]) -> Tuple[str, ...]:
@@ -73,5 +91,7 @@ def redact_command(command: Sequence[str]) -> Tuple[str, ...]:
 def redact_env(pairs: Iterable[Tuple[str, str]]) -> Tuple[Tuple[str, str], ...]:
     """Names and values without secrets. Paths to secrets (``…_FILE``) stay."""
     return tuple(
-        (name, HIDDEN if value and is_secret_name(name) else redact_text(value)) for name, value in pairs
+        # PWD is a password in connection strings; among variables it is the working folder.
+        (name, HIDDEN if value and name != "PWD" and is_secret_name(name) else redact_text(value))
+        for name, value in pairs
     )
