@@ -29,12 +29,11 @@ def command(ctx: click.Context, session: Session, example: str | None, engine: s
       mlstudio gui
       mlstudio --home /data/experiments gui
     """
-    if example is not None and _has_screen():
-        start_example(session, example, engine=engine)
-    ctx.exit(open_window(session))
+    begins = example is not None and _has_screen() and start_example(session, example, engine=engine)
+    ctx.exit(open_window(session, shows_first_run=begins))
 
 
-def open_window(session: Session) -> int:
+def open_window(session: Session, *, shows_first_run: bool = False) -> int:
     """Open the window and return its exit code. Raises WorldError where there is no screen or no Qt."""
     if not _has_screen():
         raise WorldError(
@@ -51,18 +50,18 @@ def open_window(session: Session) -> int:
             try_this="sudo apt install libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libxcb-cursor0",
         ) from error
     session.close()  # The window has a studio of its own.
-    return main(["mlstudio"], session.home)
+    return main(["mlstudio"], session.home, shows_first_run=shows_first_run)
 
 
-def start_example(session: Session, name: str, *, engine: str | None) -> None:
-    """Run an example beside the window, unless the history holds a run already.
+def start_example(session: Session, name: str, *, engine: str | None) -> bool:
+    """Run an example beside the window, unless the history holds a run already: then False.
 
     It is a process of its own, so that closing the window in the midst of the build ends nothing.
     """
     studio = session.studio
     folder = studio.examples.get(name).path
     if studio.runs.count(archived=True):
-        return
+        return False
     words = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-P", "-m", "mlstudio"]
     words += ["--home", str(session.home)] if session.home is not None else []
     words += ["run", str(folder), "--detach", *(["--engine", engine] if engine else [])]
@@ -70,6 +69,7 @@ def start_example(session: Session, name: str, *, engine: str | None) -> None:
         subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+    return True
 
 
 def _has_screen() -> bool:

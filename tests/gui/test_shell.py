@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mlstudio.gui.widgets.notice import Trouble
 from mlstudio.gui.widgets.steps import StepList, StepView
 from mlstudio.model.errors import WorldError
 from mlstudio.model.image import BuildStep, StepState
+from mlstudio.model.run import RunSpec
 from mlstudio.services.studio import Studio
 from tests.gui.conftest import DEADLINE_MS
 
@@ -139,3 +141,24 @@ def test_a_bridge_that_cannot_read_says_so(home: Path, qapp: QApplication, qtbot
         page = shell.page("Runs")
         qtbot.waitUntil(lambda: page.trouble.isVisible(), timeout=DEADLINE_MS)  # type: ignore[attr-defined]
         assert shell.isVisible()
+
+
+def test_a_first_run_that_was_started_beside_the_window_is_shown(
+    qapp: QApplication, studio: Studio, qtbot: QtBot
+) -> None:
+    with open_window(qapp, studio, keep_recorder=False, shows_first_run=True) as window:
+        window.show()
+        qtbot.waitUntil(lambda: window._bridge._revision is not None, timeout=DEADLINE_MS)
+        assert window.current == "Runs"
+        studio.history.add_run(
+            RunSpec(command=("python", "train.py")),
+            run_id="first",
+            name="first-1",
+            created=time.time(),
+            engine_kind="fake",
+        )
+        qtbot.waitUntil(lambda: window.current == "Run", timeout=DEADLINE_MS)
+        window.show_page("Runs")
+        with qtbot.waitSignal(window._bridge.changed, timeout=DEADLINE_MS):
+            studio.history.rename("first", "renamed")
+        assert window.current == "Runs"
