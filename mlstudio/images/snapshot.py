@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from mlstudio.images.git import run_git
+from mlstudio.images.git import run_git, without_filters
 from mlstudio.images.ignore import MAX_FILES, TooManyFiles, list_files
 from mlstudio.model.code import CodeSnapshot, CodeSource, LargeEntry
 from mlstudio.model.errors import RequestError, WorldError
@@ -26,11 +27,7 @@ def take_snapshot(
 
     Raises RequestError(field="code.folder") where there is no such folder, or far too much in it.
     """
-    root = Path(source.folder).expanduser().resolve()
-    if source.subfolder:
-        root = root / source.subfolder
-    if not root.is_dir():
-        raise RequestError(f"There is no folder {root}.", field="code.folder")
+    root = _root(source)
     unreadable: list[str] = []
     files: list[str] = []
     sizes: dict[str, int] = {}
@@ -69,10 +66,31 @@ def take_snapshot(
     )
 
 
+def _root(source: CodeSource) -> Path:
+    try:
+        top = Path(source.folder).expanduser().resolve()
+        root = (top / source.subfolder).resolve()
+        if root.is_dir() and root.is_relative_to(top):
+            return root
+    except (OSError, ValueError, RuntimeError):
+        # A name that is too long or holds a null, a user who is none, links that lead round.
+        raise RequestError(f"There is no folder {source.folder[:300]!r}.", field="code.folder") from None
+    if root.is_relative_to(top):
+        raise RequestError(f"There is no folder {root}.", field="code.folder")
+    raise RequestError(
+        f"The folder {source.subfolder} leads out of {top}.",
+        field="code.subfolder",
+        try_this="Choose a folder inside the code, or its own folder as the code.",
+    )
+
+
 def _hash(path: Path) -> tuple[str, int, bool]:
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+    # Not to be held up where the file has become a pipe since it was listed.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("no file any more")
+        content = hashlib.file_digest(file, "sha256").hexdigest()
     return content, status.st_size, bool(status.st_mode & 0o100)
 
 
@@ -119,19 +137,20 @@ def _git_facts(root: Path) -> _GitFacts:
     except WorldError:
         return {}
     lines = head.stdout.decode("utf-8", "surrogateescape").splitlines()
-    if head.returncode != 0 or len(lines) != 2:
+    if head.returncode != 0 or len(lines) != 2 or not root.resolve().is_relative_to(Path(lines[0]).resolve()):
         return {}
     try:
+        silenced = without_filters(root)
         branch = _line(root, "symbolic-ref", "--short", "-q", "HEAD")
         remote = _line(root, "config", "--get", "remote.origin.url")
         status = run_git(
             "status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignore-submodules=all", "--", ".",
-            folder=root, timeout_s=30,
+            folder=root, timeout_s=30, settings=silenced,
         )  # fmt: skip
         patch = run_git(
             "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--binary", "--ignore-submodules=all",
             "HEAD", "--", ".",
-            folder=root, timeout_s=30,
+            folder=root, timeout_s=30, settings=silenced,
         )  # fmt: skip
     except WorldError:
         return {"commit": lines[1]}
@@ -170,16 +189,14 @@ def _changed(porcelain: str, root: Path, top: Path) -> tuple[str, ...]:
 
 
 def without_password(url: str) -> str:
-    """A remote's URL without user name and password."""
+    """A remote's URL without user name, password and query; empty where it is too odd to tell which part is which."""
     if "://" not in url:
         return url
     try:
         parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return ""
-    if parts.username is None and parts.password is None:
-        return url
-    host = parts.hostname or ""
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     user = f"{parts.username}@" if parts.scheme == "ssh" and parts.username else ""
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit((parts.scheme, f"{user}{host}{port}", parts.path, parts.query, parts.fragment))
+    return f"{parts.scheme}://{user}{host}{port}{parts.path}"
