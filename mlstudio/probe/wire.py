@@ -118,6 +118,14 @@ class Decoder:
         """The frames that `data` completes. Raises WireError when over 64 MiB wait for one."""
         frames: List[Frame] = []
         if self._line:
+            if (
+                len(self._line) > len(MAGIC)
+                and len(self._line) + len(data) <= MAX_FRAME_BYTES
+                and b"\n" not in data
+            ):
+                # A long frame in many pieces is not looked through again for each of them.
+                self._line += data
+                return frames
             data = bytes(self._line) + data
             self._line.clear()
         position = 0
@@ -190,7 +198,9 @@ def decode_points(body: Body) -> List[Columns]:
         except (ValueError, TypeError, binascii.Error):
             continue
         if len(steps) == len(times) == len(values) == entry.get("n"):
-            found.append(Columns(entry["name"], kind, unit, steps, times, values))
+            # JSON can write half of a surrogate pair, which no text file and no database takes.
+            name, unit = (text.encode("utf-8", "replace").decode("utf-8") for text in (entry["name"], unit))
+            found.append(Columns(name, kind, unit, steps, times, values))
     return found
 
 
