@@ -342,6 +342,8 @@ class Supervisor:
         for descriptor in list(streams):
             self._drain(descriptor, streams, selector)
         selector.close()
+        for descriptor in (child.stdout, child.stderr):
+            os.close(descriptor)
         if not described:
             self._describe_late(sampler, took=time.monotonic() - started)
         return leftovers
@@ -574,7 +576,11 @@ def _fork(command: List[str], environment: Dict[str, str]) -> _Child:
     )
     assert child.stdout is not None
     assert child.stderr is not None
-    return _Child(child.pid, child.stdout.fileno(), child.stderr.fileno(), child)
+    # Descriptors of our own: file objects would complain at the end, where warnings are on, that nobody closed them.
+    ends = os.dup(child.stdout.fileno()), os.dup(child.stderr.fileno())
+    child.stdout.close()
+    child.stderr.close()
+    return _Child(child.pid, *ends, child)
 
 
 def _is_running(pid: int) -> bool:
