@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mlstudio.model.errors import DefectError, RequestError
 from mlstudio.model.image import Framework, FrameworkVersion, Variant
@@ -149,7 +149,7 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
             companions=tuple((entry.name, tuple(entry.companions)) for entry in entries if entry.companions),
             defaults=tuple((entry.name, entry.default) for entry in entries if entry.default),
         )
-    except (OSError, ValueError, KeyError, StopIteration, ValidationError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, StopIteration) as error:
         raise DefectError(
             f"The catalogue of frameworks in {folder} is damaged.",
             why=str(error),
