@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,14 @@ def suggest(root: Path, snapshot: CodeSnapshot, *, catalogue: Catalogue | None =
     """Read the code without running it. Raises RequestError(field="code.folder") if it holds no Python file."""
     scripts = find_scripts(root, snapshot.files)
     if not scripts:
+        notebook = next((file for file in snapshot.files if file.endswith(".ipynb")), "")
         raise RequestError(
             f"There is no Python file in {root}.",
             field="code.folder",
-            try_this="Choose the folder that holds your training script, or use your own Dockerfile or image.",
+            why="There are notebooks, which run in Jupyter only." if notebook else "",
+            try_this=f"Make a training script of it: jupyter nbconvert --to script {shlex.quote(notebook)}"
+            if notebook
+            else "Choose the folder that holds your training script, or use your own Dockerfile or image.",
         )
     script = scripts[0]
     found = find_dependencies(root, files=snapshot.files, script=script)
@@ -65,8 +70,17 @@ def suggest(root: Path, snapshot: CodeSnapshot, *, catalogue: Catalogue | None =
         dependencies=found,
         script=script,
         scripts=scripts,
-        command=("python", script),
+        command=_command(script),
     )
+
+
+def _command(script: str) -> tuple[str, ...]:
+    """A package's main module is started as such: as a file it could not import what lies beside it."""
+    folder, _, name = script.rpartition("/")
+    parts = folder.split("/")
+    if name == "__main__.py" and all(part.isidentifier() for part in parts):
+        return ("python", "-m", ".".join(parts))
+    return ("python", script)
 
 
 def find_scripts(root: Path, files: tuple[str, ...]) -> tuple[str, ...]:
@@ -97,7 +111,7 @@ def _rank(root: Path, file: str) -> tuple[int, int, int, str]:
 def _is_script(path: Path) -> bool:
     """Whether a file does something when run: it has a main guard or calls something at its top."""
     try:
-        if path.stat().st_size > 1024 * 1024:
+        if not path.is_file() or path.stat().st_size > 1024 * 1024:
             return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

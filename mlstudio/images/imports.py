@@ -30,7 +30,7 @@ def read_imports(root: Path, files: Sequence[str]) -> tuple[tuple[str, ...], tup
     for file in [file for file in files if file.endswith(".py")][:_MAX_FILES]:
         try:
             path = root / file
-            if path.stat().st_size > _MAX_BYTES:
+            if not path.is_file() or path.stat().st_size > _MAX_BYTES:
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
