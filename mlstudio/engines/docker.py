@@ -384,16 +384,21 @@ class DockerEngine:
         def shall_end() -> bool:
             return self._closed.is_set() or should_stop()
 
-        mark, search, is_last = Mark.parse(position), True, False
+        mark, search, is_last, is_unsure = Mark.parse(position), True, False, False
         while not shall_end():
             reader = OutputReader(mark, search=search)
+            follow = not (is_last or is_unsure)
             try:
-                for chunk in self._output(handle, reader, mark, follow=not is_last, shall_end=shall_end):
+                for chunk in self._output(handle, reader, mark, follow=follow, shall_end=shall_end):
                     mark, search = Mark.parse(chunk.position), True
                     yield chunk
-            except _Rotated:
-                # The marked record is no longer kept: what is there now is all newer.
-                search = False
+            except _NoMark:
+                # A busy engine may only be slow to find it: an answer that has an end decides. If the marked record is
+                # not in that one either, it is no longer kept, and what is there now is all newer.
+                search, is_unsure = follow, follow
+                continue
+            if is_unsure:
+                is_unsure = False
                 continue
             if is_last or shall_end():
                 return
@@ -415,7 +420,7 @@ class DockerEngine:
         follow: bool,
         shall_end: Callable[[], bool],
     ) -> Iterator[Chunk]:
-        """What one connection delivers. Raises _Rotated where the mark will not come any more."""
+        """What one connection delivers. Raises _NoMark where the mark does not come."""
         query = {
             "stdout": "1",
             "stderr": "1",
@@ -443,10 +448,9 @@ class DockerEngine:
                 if data:
                     yield from reader.feed(data)
                     idle_since = time.monotonic()
-                if reader.is_searching and (
-                    data == b"" or reader.has_passed or time.monotonic() - idle_since > _IDLE_S
-                ):
-                    raise _Rotated
+                is_idle = follow and time.monotonic() - idle_since > _IDLE_S
+                if reader.is_searching and (data == b"" or reader.has_passed or is_idle):
+                    raise _NoMark
                 if data == b"":
                     return
 
@@ -556,8 +560,8 @@ class _NoPython(Exception):
     """The program that should start the probe is not in the image."""
 
 
-class _Rotated(Exception):
-    """The engine no longer keeps the record that a mark names."""
+class _NoMark(Exception):
+    """The record that a mark names did not come."""
 
 
 def _hand_over(stdin: Stream, spec: LaunchSpec) -> None:

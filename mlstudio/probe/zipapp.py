@@ -74,5 +74,7 @@ def _bytecode(source: bytes, name: str) -> bytes:
         importlib.util.MAGIC_NUMBER
         + _UNCHECKED_HASH
         + importlib.util.source_hash(source)
-        + marshal.dumps(code)
+        # Newer versions of the format write what is shared by how often it happens to be referred to: other bytes each
+        # time. https://github.com/python/cpython/issues/78274
+        + marshal.dumps(code, 2)
     )
