@@ -48,7 +48,8 @@ def read_imports(root: Path = ROOT) -> Imports:
     layers = next(contract for contract in settings["contracts"] if contract["type"] == "layers")["layers"]
     bands = tuple(tuple(floor.strip() for floor in layer.split("|")) for layer in layers)
 
-    graph = grimp.build_graph(package)
+    # Without its cache, which takes a file for unchanged by its time: a checkout may set that back.
+    graph = grimp.build_graph(package, cache_dir=None)
     place: dict[str, tuple[str, str]] = {}
     for name in graph.modules:
         parts = name.split(".")[1:]

@@ -93,12 +93,20 @@ def _threads_know_their_origin() -> Iterator[None]:
         yield
 
 
+def _text_of(path: Path) -> str:
+    """The file's text; none for that of a thread that has just ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 def _children() -> set[psutil.Process]:
     """Living descendants of this process, less Python's own helpers of multiprocessing."""
     # The kernel's own list says in microseconds that there is none, which is so for nearly every test.
     # (A kernel without CONFIG_PROC_CHILDREN has no such list.)
     lists = list(Path("/proc/self/task").glob("*/children"))
-    if lists and not any(children.read_text() for children in lists):
+    if lists and not any(_text_of(children) for children in lists):
         return set()
     found = set()
     for process in psutil.Process().children(recursive=True):
