@@ -34,8 +34,13 @@ def _places(name: str) -> Iterator[tuple[int, int]]:
             for row in range(model.rowCount()):
                 for column in range(model.columnCount()):
                     index = model.index(row, column)
-                    if name in (index.data(), index.data(257)):
-                        yield from _pressable(widget.viewport(), widget.visualRect(index).center())
+                    rect = widget.visualRect(index)
+                    if (
+                        index.data() == name
+                        and widget.viewport().rect().contains(rect.center())
+                        and rect.isValid()
+                    ):
+                        yield from _pressable(widget.viewport(), rect.center())
 
 
 def _pressable(widget: QWidget, centre: QPoint) -> Iterator[tuple[int, int]]:
