@@ -140,7 +140,9 @@ def _context(**words: object) -> BuildContext:
 @pytest.mark.engine
 def test_the_engine_goes_away_while_it_builds(way: Way, tmp_path: Path) -> None:
     engine = engine_at(way.url, tmp_path)
-    recipe = _recipe(f"echo begun {time.time_ns()} && sleep 30")
+    # A time of its own: other tests' commands sleep at the same time.
+    sleep = f"sleep 30.{time.time_ns()}"
+    recipe = _recipe(f"echo begun && {sleep}")
     (tmp_path / "code").mkdir()
     context = _context(root=tmp_path / "code")
     cut_at = 0.0
@@ -158,7 +160,7 @@ def test_the_engine_goes_away_while_it_builds(way: Way, tmp_path: Path) -> None:
     assert cut_at
     assert time.monotonic() - cut_at < 5
     # The engine gives up what nobody waits for.
-    assert wait_until(lambda: not any("sleep 30" in line for line in _processes()), deadline_s=15)
+    assert wait_until(lambda: not any(sleep in line for line in _processes()), deadline_s=15)
     engine.close()
 
 
