@@ -7,6 +7,7 @@ module) is left open or left out. What argparse does with each keyword: https://
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,10 @@ _MAX_BYTES = 2 * 1024 * 1024
 _FLAGS = ("store_true", "store_false", "BooleanOptionalAction")
 _LEFT_OUT = ("help", "version", "append_const", "store_const", "count")
 _MAX_CHOICES = 200
+_SHARED = "\0"
+"""Before the name of a variable whose parser is a parent of subcommands; no subcommand's name begins so."""
+_NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
+"""What argparse tells from a flag, see `ArgumentParser._negative_number_matcher`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,8 @@ class Argument:
     """``--no-amp`` for a flag that can be turned off."""
     is_repeated: bool = False
     """A list whose flag is given once for each value (``--tag a --tag b``)."""
+    is_added: bool = False
+    """A list whose words argparse adds to the default instead of replacing it."""
     subcommand: str = ""
     """The subcommand that it belongs to; empty for the script's own."""
 
@@ -50,8 +57,11 @@ class Argument:
         return self.name.replace("-", "_")
 
     def words(self, value: str) -> tuple[str, ...]:
-        """The words of the command line that give it `value`; none where that is its default."""
-        if value == self.default or (not value and not self.required):
+        """The words of the command line that give it `value`; none where that is its default.
+
+        What argparse requires is written even then: it wants to see it whatever the default is.
+        """
+        if not value or (value == self.default and not self.required):
             return ()
         return self.all_words(value)
 
@@ -61,17 +71,19 @@ class Argument:
             on = value == "on"
             return (self.flag,) if on else ((self.off_flag,) if self.off_flag else ())
         parts = _split(value) if self.kind == "list" else (value,)
+        if self.is_added:
+            parts = parts[len(_split(self.default)) :]
+            if not parts:
+                return ()
         if not self.flag:
             return parts
         if self.is_repeated:
             return tuple(word for part in parts for word in self._given(part))
-        return self._given(value) if len(parts) == 1 else (self.flag, *parts)
+        return self._given(parts[0]) if len(parts) == 1 else (self.flag, *parts)
 
     def _given(self, value: str) -> tuple[str, ...]:
         # A value that begins with a dash would be taken for another argument.
-        if not value.startswith("-"):
-            return (self.flag, value)
-        return (f"{self.flag}={value}",) if self.flag.startswith("--") else (f"{self.flag}{value}",)
+        return (f"{self.flag}={value}",) if value.startswith("-") else (self.flag, value)
 
 
 def arguments_of(arguments: Sequence[Argument], values: Mapping[str, str]) -> tuple[Argument, ...]:
@@ -93,8 +105,29 @@ def command_words(arguments: Sequence[Argument], values: Mapping[str, str]) -> t
     words = _group_words(own, values)
     for entry in counting:
         if entry.kind == "subcommand":
-            words += entry.all_words(values.get(entry.key, entry.default))
+            words = _closed_words(own, values) + entry.all_words(values.get(entry.key, entry.default))
     return words + _group_words([entry for entry in counting if entry.subcommand], values)
+
+
+def _closed_words(group: Sequence[Argument], values: Mapping[str, str]) -> tuple[str, ...]:
+    """Words behind which a subcommand can stand: a list at their end would take it for one more value."""
+    lists = [entry for entry in group if entry.flag and entry.kind == "list" and not entry.is_repeated]
+    others = [entry for entry in group if entry not in lists]
+    words = _group_words([*(entry for entry in others if not entry.flag), *lists], values)
+    after = _group_words([entry for entry in others if entry.flag], values)
+    last = next(
+        (entry for entry in reversed(lists) if entry.words(values.get(entry.key, entry.default))), None
+    )
+    if last is not None and not after:
+        if words[-2:-1] == (last.flag,):
+            return (*words[:-2], f"{words[-2]}={words[-1]}")
+        # Any other flag ends the list, be it at its default.
+        after = next((found for entry in others if entry.flag and (found := _default_words(entry))), ())
+    return words + after
+
+
+def _default_words(argument: Argument) -> tuple[str, ...]:
+    return argument.all_words(argument.default) if argument.default else ()
 
 
 def _group_words(group: Sequence[Argument], values: Mapping[str, str]) -> tuple[str, ...]:
@@ -122,7 +155,20 @@ def wrong_value(argument: Argument, value: str) -> str:
         return "A number is needed."
     if argument.kind == "choice" and argument.choices and value not in argument.choices:
         return "The script takes " + ", ".join(argument.choices[:8]) + "."
+    parts = _split(value) if argument.kind == "list" else (value,)
+    own = _split(argument.default)
+    if argument.is_added and parts[: len(own)] != own:
+        return f"The script adds to its own list: begin with {argument.default}."
+    # Flags give a single value as `--name=-x`; other words stand by themselves.
+    if not argument.flag or (argument.kind == "list" and not argument.is_repeated and len(parts) > 1):
+        taken = next((part for part in parts if _looks_like_a_flag(part)), "")
+        if taken:
+            return f"“{taken[:40]}” begins with a dash: the script would take it for a flag."
     return ""
+
+
+def _looks_like_a_flag(word: str) -> bool:
+    return len(word) > 1 and word.startswith("-") and not _NEGATIVE_NUMBER.fullmatch(word)
 
 
 def read_arguments(script: Path) -> tuple[Argument, ...]:
@@ -161,16 +207,56 @@ class _Reader:
         self._chooser: Argument | None = None
         self._chooser_place = 0
         self._found: dict[str, Argument] = {}
+        self._turning_off: set[str] = set()
+        """Keys of `store_false` arguments."""
+        self._parents: dict[str, list[str]] = {}
+        """Owners of the arguments that a subcommand takes over from its parents."""
+        self._note_parents(tree)
         self._read(tree)
 
     def arguments(self) -> tuple[Argument, ...]:
-        found = [self._with_default(argument) for argument in self._found.values()]
+        found = self._with_shared(
+            [
+                argument
+                for argument in map(self._with_default, self._found.values())
+                # A flag that turns on what is on already changes nothing.
+                if argument.kind != "flag" or argument.off_flag or argument.default != "on"
+            ]
+        )
         if self._chooser is not None and self._subcommands:
             chooser = replace(self._chooser, choices=tuple(self._subcommands))
             if not chooser.default:
                 chooser = replace(chooser, default=self._subcommands[0])
-            found.insert(self._chooser_place, chooser)
+            place = next((at for at, entry in enumerate(found) if entry.subcommand), len(found))
+            found.insert(min(self._chooser_place, place), chooser)
         return tuple(found)
+
+    def _with_shared(self, found: Sequence[Argument]) -> list[Argument]:
+        """Give each subcommand its parents' arguments, before its own as argparse does."""
+        shared = {owner for owners in self._parents.values() for owner in owners}
+        kept = [argument for argument in found if argument.subcommand not in shared]
+        for name, owners in self._parents.items():
+            taken = [replace(entry, subcommand=name) for entry in found if entry.subcommand in owners]
+            keys = {entry.key for entry in taken}
+            kept = [entry for entry in kept if entry.key not in keys]
+            place = next((at for at, entry in enumerate(kept) if entry.subcommand == name), len(kept))
+            kept[place:place] = taken
+        return kept
+
+    def _note_parents(self, tree: ast.AST) -> None:
+        for call in ast.walk(tree):
+            if (
+                not isinstance(call, ast.Call)
+                or not isinstance(call.func, ast.Attribute)
+                or call.func.attr != "add_parser"
+            ):
+                continue
+            known, name = _literal(call.args[0] if call.args else None, self._constants)
+            listed = next((entry.value for entry in call.keywords if entry.arg == "parents"), None)
+            if known and isinstance(name, str) and isinstance(listed, (ast.List, ast.Tuple)):
+                names = [entry.id for entry in listed.elts if isinstance(entry, ast.Name)]
+                self._parents[name] = [_SHARED + entry for entry in names]
+                self._owners.update({entry: _SHARED + entry for entry in names})
 
     def _read(self, tree: ast.AST) -> None:
         calls = sorted(
@@ -254,14 +340,15 @@ class _Reader:
         self._found.setdefault(argument.key, argument)
 
     def _with_default(self, argument: Argument) -> Argument:
+        if argument.key in self._turning_off and not argument.off_flag:
+            # Called as it is given: “shuffle = off” would be said of a run that shuffles.
+            return replace(argument, name=argument.flag.lstrip("-"))
         given = self._defaults.get((argument.subcommand, argument.dest))
         if given is None:
             return argument
         if argument.kind == "flag":
-            is_on = given == "True"
-            # Without a flag that turns it off, what is on stays on: there is nothing to choose.
-            return replace(argument, default="on" if is_on else "off") if argument.off_flag else argument
-        return replace(argument, default=given, required=False)
+            return replace(argument, default="on" if given == "True" else "off")
+        return replace(argument, default=given)
 
     def _argument(self, call: ast.Call, subcommand: str) -> Argument | None:
         constants = self._constants
@@ -284,8 +371,13 @@ class _Reader:
             help=_sentence(_literal(options.get("help"), constants)[1], _typed(default) if known else ""),
             subcommand=subcommand,
         )
+        if action == "store_false":
+            self._turning_off.add(plain.key)
         if action in _FLAGS:
             return _flag(plain, action, default if known else None)
+        if options.get("nargs") is not None and _name_of(options["nargs"], constants) in ("REMAINDER", "..."):
+            # It takes all that follows: that is what the further words of a command are for.
+            return None
         return self._valued(plain, action, options, known=known, default=default)
 
     def _valued(
@@ -305,12 +397,13 @@ class _Reader:
             kind="list" if is_repeated else kind,
             default=_typed(default) if known else "",
             choices=choices,
-            required=required is True or (not plain.flag and not is_optional and not known),
+            required=required is True or (not plain.flag and not is_optional),
             is_repeated=action == "append",
+            is_added=is_repeated and known and isinstance(default, (list, tuple)) and bool(default),
         )
 
 
-def _flag(plain: Argument, action: str, default: object) -> Argument | None:
+def _flag(plain: Argument, action: str, default: object) -> Argument:
     is_on = action == "store_false" if not isinstance(default, bool) else default
     if action == "BooleanOptionalAction" and plain.flag.startswith("--"):
         return replace(
@@ -319,8 +412,7 @@ def _flag(plain: Argument, action: str, default: object) -> Argument | None:
     if action == "store_false":
         # The flag turns something off that is on: it is given or it is not.
         return replace(plain, kind="flag", default="off")
-    # A flag that turns on what is on already changes nothing.
-    return None if is_on else replace(plain, kind="flag", default="off")
+    return replace(plain, kind="flag", default="on" if is_on else "off")
 
 
 def _constants(tree: ast.Module) -> dict[str, object]:
@@ -361,7 +453,8 @@ def _choices(node: ast.expr | None, constants: dict[str, object]) -> tuple[str, 
             numbers = [value for value in bounds if isinstance(value, int)]
             if len(numbers) != len(node.args) or not 1 <= len(numbers) <= 3 or 0 in numbers[2:]:
                 return ()
-            values = range(*numbers)
+            # The length of a range may be more than `len` can tell.
+            values = range(*numbers)[: _MAX_CHOICES + 1]
             return tuple(str(value) for value in values) if len(values) <= _MAX_CHOICES else ()
         if isinstance(node.func, ast.Attribute) and node.func.attr == "keys":
             return _choices(node.func.value, constants)
