@@ -330,7 +330,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "permission",
-        r"\[Errno 13\] Permission denied: '(?P<path>[^']+)'|cannot create directory[^\n]*Permission denied|Read-only file system|(?<![\w/])(?P<p2>/\S+): Permission denied",
+        r"\[Errno 13\] Permission denied: '(?P<path>[^']+)'|cannot create directory[^\n]{0,1000}Permission denied|Read-only file system|(?<![\w/])(?P<p2>/\S+): Permission denied",
         title="A step may not write where it wants to.",
         why="No permission for {path}.",
         try_this="In your own Dockerfile, do this before the USER line.",
