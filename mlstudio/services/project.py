@@ -18,6 +18,9 @@ FILE_NAME = "mlstudio.toml"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", re.IGNORECASE)
 
+_GREATEST = 1e18
+"""No amount and no span is that great; a number of hundreds of digits would be infinite."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -234,7 +237,7 @@ class _Reader:
 def parse_bytes(text: str, *, field: str) -> int:
     """``512m``, ``4g``, ``4GB`` or a number of bytes. k, m, g and t count in 1024s, as Docker has them."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None or float(match.group(1)) <= 0:
+    if match is None or not 0 < float(match.group(1)) < _GREATEST:
         raise RequestError(
             f"“{text}” is not an amount of memory.", field=field, try_this="For example 512m or 4g."
         )
@@ -244,7 +247,7 @@ def parse_bytes(text: str, *, field: str) -> int:
 def parse_seconds(text: str, *, field: str) -> float:
     """``90``, ``90s``, ``15m``, ``2h`` or ``1d``."""
     match = _SPAN.fullmatch(text.strip())
-    if match is None or float(match.group(1)) <= 0:
+    if match is None or not 0 < float(match.group(1)) < _GREATEST:
         raise RequestError(
             f"“{text}” is not a span of time.", field=field, try_this="For example 90s, 15m or 2h."
         )
@@ -292,7 +295,15 @@ def parse_mount(text: str) -> Mount:
             field="mounts",
             try_this="Write SOURCE:TARGET, for example ~/data/mnist:/data, and :rw behind it to write to it.",
         )
-    return Mount(source=str(Path(parts[0]).expanduser().absolute()), target=parts[1], read_only=mode == "ro")
+    try:
+        source = Path(parts[0]).expanduser().absolute()
+    except RuntimeError as error:
+        raise RequestError(
+            f"The home that “{parts[0][:60]}” begins with is not known.",
+            field="mounts",
+            try_this="Write the full path of the folder.",
+        ) from error
+    return Mount(source=str(source), target=parts[1], read_only=mode == "ro")
 
 
 def mount_text(mount: Mount) -> str:

@@ -121,9 +121,11 @@ class Draft:
         return replace(self, values=tuple(values.items()))
 
     def with_arguments(self, arguments: tuple[Argument, ...]) -> Draft:
-        """The draft with another script's arguments; values of arguments that both have are kept."""
-        keys = {argument.key for argument in arguments}
-        values = tuple(entry for entry in self.values if entry[0] in keys)
+        """The draft with another script's arguments; values are kept where they are ones of the new script too."""
+        known = {argument.key: argument for argument in arguments}
+        values = tuple(
+            (key, value) for key, value in self.values if key in known and _can_take(known[key], value)
+        )
         return replace(self, arguments=arguments, values=values)
 
     def shown_arguments(self) -> tuple[Argument, ...]:
@@ -301,10 +303,19 @@ class Draft:
 
 def folder_and_script(text: str) -> tuple[str, str]:
     """A path that was typed or dropped, as the folder of the code and, where it is a file, the script in it."""
-    path = Path(text).expanduser()
-    if path.is_file():
-        return str(path.parent), path.name if path.suffix == ".py" else ""
+    try:
+        path = Path(text).expanduser()
+        if path.is_file():
+            return str(path.parent), path.name if path.suffix == ".py" else ""
+    except (OSError, RuntimeError, ValueError):
+        pass  # a name that is too long, or the home of nobody: reading the code says what is wrong with it
     return text, ""
+
+
+def _can_take(argument: Argument, value: str) -> bool:
+    """Whether `value` differs from the default and is one of those to choose from, if there are such."""
+    options = ("on", "off") if argument.kind == "flag" else argument.choices
+    return value != argument.default and (argument.kind == "list" or not options or value in options)
 
 
 def _requirement_lines(text: str) -> tuple[str, ...]:
