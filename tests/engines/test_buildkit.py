@@ -141,6 +141,7 @@ def test_a_build_is_live_and_the_next_one_cached(builder: DockerEngine, tmp_path
         assert states(again, part) is StepState.CACHED
     afresh = list(builder.build(wanted, context, no_cache=True))
     assert states(afresh, "RUN /work/link") is StepState.DONE
+    builder.remove_image(image.id)  # It has lost its name to the newer one.
 
 
 @pytest.mark.engine
