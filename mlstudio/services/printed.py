@@ -68,6 +68,10 @@ _AFTER_STEPS = re.compile(
     r"(?i)\b(?:after|at)[ ]+(\d+)[ ]+(batch|step|iteration|iter|update|round|epoch)(?:e?s)?\b"
 )
 _LEADING = re.compile(r"^\[(\d+)\]\s")
+# LightGBM: "[10]  training's l2: 0.5  valid_1's l2: 0.6 + 0.01"
+_OF_A_SET = re.compile(rf"(?<!\S)([\w-]{{1,60}})'s ([\w@-]{{1,60}}): ({_NUMBER})(?=[\s,]|$)")
+# A loss that was printed without .item(): "tensor(0.1234, device='cuda:0', grad_fn=<NllLossBackward0>)"
+_TENSOR = re.compile(rf"\btensor\(({_NUMBER})(?:,[^()]{{0,120}})?\)")
 _INNER_COUNT = re.compile(r"[\[(| ](\d+)/(\d+)\b")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SETTINGS = re.compile(
@@ -109,7 +113,7 @@ def parse_line(text: str) -> Printed:
     if len(text) > LONGEST_LINE:
         return _NOTHING
     small = text.lower()
-    if not any(hint in small for hint in _HINTS):
+    if not any(hint in small for hint in _HINTS) and not ("'s " in small and _LEADING.match(text)):
         return _NOTHING
     text = text.rstrip("\r\n").rpartition("\r")[2]
     text = _ANSI.sub("", text)
@@ -118,7 +122,8 @@ def parse_line(text: str) -> Printed:
         return _from_dictionary(stripped)
     if _SETTINGS.match(text) or _SOURCE_CODE.match(text):
         return _NOTHING
-    return _from_text(text.replace("\t", "  ") if "\t" in text else text)
+    text = text.replace("\t", "  ") if "\t" in text else text
+    return _from_text(_TENSOR.sub(r"\1", text) if "tensor(" in text else text)
 
 
 def _from_dictionary(text: str) -> Printed:
@@ -182,6 +187,9 @@ def _from_text(text: str) -> Printed:
         leading = _LEADING.match(text)
         if leading is not None:
             step = float(leading.group(1))
+            sets = {f"{of}/{metric}": float(value) for of, metric, value in _OF_A_SET.findall(text)}
+            if sets:
+                return Printed(values=dict(list(sets.items())[:_MOST_VALUES]), step=int(step))
     sure: dict[str, float] = {}
     beside: dict[str, float] = {}
     for pair in _PAIR.finditer(text):

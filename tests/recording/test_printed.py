@@ -59,8 +59,11 @@ FOUND: list[tuple[str, dict[str, float], float | None, float | None]] = [
     ("[10]\ttrain-rmse:0.5123\tvalidation-rmse:0.6004", {"train-rmse": 0.5123, "validation-rmse": 0.6004}, 10, None),
     (
         "[100]\ttraining's binary_logloss: 0.31\tvalid_1's auc: 0.95",
-        {"training_binary_logloss": 0.31, "valid_1_auc": 0.95}, 100, None,
+        {"training/binary_logloss": 0.31, "valid_1/auc": 0.95}, 100, None,
     ),
+    ("[10]\tcv_agg's l2: 0.5 + 0.01", {"cv_agg/l2": 0.5}, 10, None),
+    # a loss without .item()
+    ("step 3 loss tensor(0.1234, device='cuda:0', grad_fn=<NllLossBackward0>)", {"loss": 0.1234}, 3, None),
     ("[3]  validation_0-mlogloss:1.02", {"validation_0-mlogloss": 1.02}, 3, None),
     # scikit-learn's MLP and gradient boosting
     ("Iteration 12, loss = 0.34517", {"loss": 0.34517}, 12, None),
