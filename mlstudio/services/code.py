@@ -50,8 +50,18 @@ class CodeService:
                 field="code.folder",
                 try_this="Choose the folder that holds your script, or a Git URL.",
             )
-        folder = Path(source.folder).expanduser()
-        if not folder.exists():
+        try:
+            folder = Path(source.folder).expanduser()
+            is_there = folder.exists()
+        except (OSError, RuntimeError, ValueError) as error:
+            # A name that is too long, a folder in one that is closed, the home of nobody, a null character.
+            shown = source.folder if len(source.folder) <= 80 else source.folder[:79] + "…"
+            raise RequestError(
+                f"The folder “{shown}” cannot be read.",
+                field="code.folder",
+                why=getattr(error, "strerror", None) or str(error),
+            ) from error
+        if not is_there:
             raise RequestError(f"There is no folder {folder}.", field="code.folder")
         if not folder.is_dir():
             raise RequestError(

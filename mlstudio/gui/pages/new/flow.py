@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRect, QSize
+from collections.abc import Sequence
+
+from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
+
+
+def tab_before(place: QWidget, widgets: Sequence[QWidget]) -> None:
+    """Let the Tab key go through these widgets right before `place`: what is made later would come last."""
+    for widget in widgets:
+        previous = place.previousInFocusChain()
+        # Qt orders only what takes the keyboard at all.
+        while previous is not None and previous.focusPolicy() == Qt.FocusPolicy.NoFocus:
+            previous = previous.previousInFocusChain()
+        if previous is not None and previous is not widget:
+            QWidget.setTabOrder(previous, widget)
 
 
 class Flow(QWidget):

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QButtonGroup, QFileDialog, QHBoxLayout, QWidget
 
 from mlstudio.gui.figures import bytes_text, count_text
 from mlstudio.gui.pages.new.draft import EXISTING_IMAGE, OWN_DOCKERFILE, Draft, folder_and_script
-from mlstudio.gui.pages.new.flow import Flow
+from mlstudio.gui.pages.new.flow import Flow, tab_before
 from mlstudio.gui.pages.new.parameters import Parameters
 from mlstudio.gui.pages.new.rows import MountRows, PairRows
 from mlstudio.gui.theme.theme import Theme
@@ -73,6 +73,7 @@ class NewForm(Form):
             self._add_chip(framework.name, framework.title, framework.summary)
         self._add_chip(OWN_DOCKERFILE, "Dockerfile…", "Your own Dockerfile, built as it is.")
         self._add_chip(EXISTING_IMAGE, "Image…", "An image that exists already; nothing is built.")
+        tab_before(self.version, list(self._chips.values()))
         self._choose_chip(self._draft.framework)
         self._show_versions()
 
@@ -126,6 +127,7 @@ class NewForm(Form):
 
     def _show_parameters(self) -> None:
         self.parameters.show_arguments(self._draft.shown_arguments(), dict(self._draft.values))
+        tab_before(self.more, self.parameters.value_fields())
 
     def show_choice(self, *, version: str, python: str) -> None:
         """The framework's version and Python that the plan takes where the user left them open."""
@@ -151,6 +153,7 @@ class NewForm(Form):
             box.toggled.connect(self._on_gpus)
             self._gpu_boxes.append(box)
             self._gpu_column.add(box)
+        tab_before(self.limits["cpus"], self._gpu_boxes)
 
     def show_error(self, error: RequestError) -> bool:
         """Show an error under its field; False if it belongs to none."""
@@ -412,6 +415,8 @@ class NewForm(Form):
         chip = Chip(title, self._theme, tall=True)
         chip.setToolTip(tip)
         chip.setAccessibleName(f"Framework: {title}")
+        # Without it, arrow keys lead only to chips that Tab reaches too.
+        chip.setAutoExclusive(True)
         chip.clicked.connect(lambda: self._on_framework(name))
         self._group.addButton(chip)
         self._chips[name] = chip
@@ -424,6 +429,10 @@ class NewForm(Form):
     def _choose_chip(self, name: str) -> None:
         if name in self._chips:
             self._chips[name].setChecked(True)
+            # One of them is reached with Tab, the others with the arrow keys.
+            for each, chip in self._chips.items():
+                policy = Qt.FocusPolicy.StrongFocus if each == name else Qt.FocusPolicy.ClickFocus
+                chip.setFocusPolicy(policy)
 
     def _on_framework(self, name: str) -> None:
         self._draft = replace(self._draft, framework=name, version="", variant="cpu", python="")
@@ -482,6 +491,10 @@ class NewForm(Form):
         self._dockerfile_row.setVisible(self._draft.framework == OWN_DOCKERFILE)
         self._image_row.setVisible(self._draft.framework == EXISTING_IMAGE)
         self._ref_row.setVisible(self._draft.is_url)
+        if self._draft.is_url and self._draft.travel == "mounted":
+            self.travel.set_value("baked")
+            self._draft = replace(self._draft, travel="baked")
+            self._on_travel_words("baked")
         self.travel.set_option_enabled(
             "mounted", not self._draft.is_url, why="Only a folder on this computer can be mounted."
         )

@@ -178,9 +178,17 @@ class NewPage(QWidget):
                 suggestion=suggestion, root=root, arguments=read_arguments(root / suggestion.script)
             )
 
-        self._bridge.call(read, self._on_read, owner=self, failed=self._on_not_read, key="new.code")
+        self._bridge.call(
+            read,
+            lambda reading: self._on_read(key, reading),
+            owner=self,
+            failed=lambda error: self._on_not_read(key, error),
+            key="new.code",
+        )
 
-    def _on_read(self, reading: _Reading) -> None:
+    def _on_read(self, key: str, reading: _Reading) -> None:
+        if key != self._read_code:
+            return  # other code was chosen since
         self.outcome.busy.stop()
         found = reading.suggestion
         self._root = reading.root
@@ -195,7 +203,9 @@ class NewPage(QWidget):
         self.form.show_arguments(reading.arguments)
         self._make_plan()
 
-    def _on_not_read(self, error: Exception) -> None:
+    def _on_not_read(self, key: str, error: Exception) -> None:
+        if key != self._read_code:
+            return
         self.outcome.busy.stop()
         self._read_code = ""
         self._plan = None
@@ -211,9 +221,12 @@ class NewPage(QWidget):
         root = self._root
         if root is None:
             return
-        self._bridge.call(
-            lambda: read_arguments(root / name), self.form.show_arguments, owner=self, key="new.arguments"
-        )
+
+        def show(arguments: tuple[Argument, ...]) -> None:
+            if (root, name) == (self._root, self.form.draft.script):
+                self.form.show_arguments(arguments)
+
+        self._bridge.call(lambda: read_arguments(root / name), show, owner=self, key="new.arguments")
 
     def _on_example(self, example: Example) -> None:
         self.form.show_code(str(example.path))
@@ -241,7 +254,7 @@ class NewPage(QWidget):
             lambda: self._studio.images.plan(spec),
             lambda plan: self._on_planned(draft, plan),
             owner=self,
-            failed=self._on_not_planned,
+            failed=lambda error: self._on_not_planned(draft, error),
             key="new.plan",
         )
 
@@ -274,7 +287,9 @@ class NewPage(QWidget):
                 self.form.show_field_words(check.field, f"{check.message} {check.try_this}".strip())
         self._show_buttons()
 
-    def _on_not_planned(self, error: Exception) -> None:
+    def _on_not_planned(self, draft: Draft, error: Exception) -> None:
+        if draft != self._draft():
+            return
         self.outcome.busy.stop()
         self._plan = None
         self._show_buttons()

@@ -112,6 +112,10 @@ class Parameters(Columns):
                 return cell
         return None
 
+    def value_fields(self) -> list[QWidget]:
+        """What holds the values, in the order in which they are seen."""
+        return [cell.value_field() for cell in self.cells() if isinstance(cell, ParameterCell)]
+
     def mark(self, values: dict[str, str], wrong: dict[str, str]) -> None:
         """Bring the marks up to date."""
         for cell in self.cells():

@@ -9,6 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from mlstudio.gui.pages.new.draft import MountDraft
+from mlstudio.gui.pages.new.flow import tab_before
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.buttons import Button, IconButton
 from mlstudio.gui.widgets.fields import Field, Select
@@ -26,13 +27,20 @@ class EntryRow(QWidget):
         self._layout = QHBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(8)
+        self._controls: list[QWidget] = []
         self._remove = IconButton("ph.x", remove_name, theme)
         self._remove.clicked.connect(self.removed)
 
     def _add(self, widget: QWidget, *, stretch: int = 0) -> None:
         self._layout.addWidget(widget, stretch)
+        if not isinstance(widget, Label):
+            self._controls.append(widget)
         if isinstance(widget, Field):
             widget.textEdited.connect(self.edited)
+
+    def controls(self) -> list[QWidget]:
+        """What can be typed into or clicked, from left to right."""
+        return [*self._controls, self._remove]
 
     def _end(self) -> None:
         self._layout.addWidget(self._remove)
@@ -121,6 +129,7 @@ class EntryRows(QWidget):
         row.edited.connect(self.edited)
         row.removed.connect(lambda: self._take(row))
         self._column.insertWidget(self._column.count() - 1, row)
+        tab_before(self.add_button, row.controls())
 
     def _take(self, row: EntryRow) -> None:
         self._column.removeWidget(row)
