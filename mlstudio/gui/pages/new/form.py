@@ -415,8 +415,6 @@ class NewForm(Form):
         chip = Chip(title, self._theme, tall=True)
         chip.setToolTip(tip)
         chip.setAccessibleName(f"Framework: {title}")
-        # Without it, arrow keys lead only to chips that Tab reaches too.
-        chip.setAutoExclusive(True)
         chip.clicked.connect(lambda: self._on_framework(name))
         self._group.addButton(chip)
         self._chips[name] = chip
