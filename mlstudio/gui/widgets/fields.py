@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QWheelEvent
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QLineEdit, QSizePolicy, QWidget
 
 from mlstudio.gui.theme.theme import Theme
@@ -34,6 +34,7 @@ class Field(QLineEdit):
         self.setFont(theme.mono() if mono else theme.font("body"))
         self.setAccessibleName(name)
         self.setPlaceholderText(placeholder)
+        self.textChanged.connect(self._fit_margins)
         self._fit_margins()
 
     def set_hint(self, text: str, *, changed: bool = False) -> None:
@@ -55,7 +56,7 @@ class Field(QLineEdit):
             side = self._theme.length("icon.field")
             rect = QRectF(9, (self.height() - side) / 2, side, side)
             self._theme.draw_icon(painter, self._icon, rect, "text.tertiary")
-        if self._hint:
+        if self._hint and self._hint_fits():
             painter.setFont(self._theme.font("micro"))
             painter.setPen(self._theme.colour(self._hint_tone))
             right = QRectF(self.rect()).adjusted(0, 0, -9, 0)
@@ -64,10 +65,24 @@ class Field(QLineEdit):
             )
 
     def _fit_margins(self) -> None:
-        left = self._theme.length("icon.field") + 8 if self._icon else 0
-        metrics = QFontMetrics(self._theme.font("micro"))
-        right = metrics.horizontalAdvance(self._hint) + 8 if self._hint else 0
+        left = self._icon_room()
+        right = self._hint_room() if self._hint_fits() else 0
         self.setTextMargins(left, 0, right, 0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_margins()
+
+    def _icon_room(self) -> int:
+        return self._theme.length("icon.field") + 8 if self._icon else 0
+
+    def _hint_room(self) -> int:
+        return QFontMetrics(self._theme.font("micro")).horizontalAdvance(self._hint) + 8 if self._hint else 0
+
+    def _hint_fits(self) -> bool:
+        """The word gives way to the text that stands there."""
+        text = QFontMetrics(self.font()).horizontalAdvance(self.text())
+        return text + self._icon_room() + self._hint_room() + 20 <= self.width()
 
 
 class SearchField(Field):

@@ -14,7 +14,7 @@ from mlstudio.services.script_arguments import Argument
 
 LABEL_PX = (64, 160)
 """The least and the greatest width of the names; a longer one is cut and told in full by its tooltip."""
-VALUE_PX = 128
+VALUE_PX = 100
 
 
 class ParameterCell(QWidget):
