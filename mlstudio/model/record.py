@@ -35,6 +35,27 @@ class Points:
     times: array[float]
     values: array[float]
     unit: str = ""
+    logger: str = "mlstudio"
+    """The way these numbers came: ``mlstudio``, ``tensorboard``, ``print``, … Means nothing for system readings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Medium:
+    """Something logged beside numbers: a histogram, an image, a text, a sound, a table."""
+
+    name: str
+    kind: str
+    """``histogram`` (JSON ``{"edges": […], "counts": […]}``), ``image``, ``text`` (UTF-8), ``audio`` or ``table``."""
+    logger: str
+    step: int
+    time: float
+    """UTC seconds since the epoch."""
+    mime: str
+    data: bytes
+    width: int = 0
+    """In pixels, where it is known; 0: it is not."""
+    height: int = 0
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +86,11 @@ class Batch:
     parameters: tuple[tuple[str, str], ...] = ()
     artifacts: tuple[tuple[str, int], ...] = ()
     """(path in the container, size in bytes)."""
+    media: tuple[Medium, ...] = ()
+    tags: tuple[str, ...] = ()
+    """Tags to add to those of the run."""
+    note: str = ""
+    """Words to add to the note of the run, once."""
     gaps: tuple[Gap, ...] = field(default_factory=tuple)
     environment_json: str = ""
     """What the probe found around it, as a JSON object; empty: nothing new."""

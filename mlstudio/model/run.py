@@ -154,6 +154,11 @@ class MetricSummary:
     name: str
     kind: str = "metric"
     """``metric`` (the user's) or ``system`` (sampled by the probe)."""
+    logger: str = "mlstudio"
+    """The way the numbers came: ``mlstudio``, ``tensorboard``, ``print``, … Means nothing for system readings."""
+    same_as: str = ""
+    """The series of the same run that holds the same numbers from another logger; empty: there is none. Tables and plots
+    show that one alone."""
     unit: str = ""
     count: int = 0
     last: float | None = None
@@ -163,6 +168,23 @@ class MetricSummary:
     minimum_step: int | None = None
     maximum: float | None = None
     maximum_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaItem:
+    """What is known of a `model.record.Medium` without its data."""
+
+    id: int
+    name: str
+    kind: str
+    logger: str
+    step: int
+    time: float
+    mime: str
+    size_bytes: int
+    width: int = 0
+    height: int = 0
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of ever
     Body = Dict[str, Any]
 
 MAGIC = b"\x1eMLS1 "
+OWN_LOGGER = "mlstudio"
+"""The logger of what came by `mlstudio.log`."""
 FRAMES_PER_SEGMENT = 1024
 """Frames in one file of the spool."""
 MUST_SWAP = array("H", [1]).tobytes() == b"\x00\x01"
@@ -40,9 +42,15 @@ def spool_data(log: bytes) -> str:
 
 
 def encode_points(
-    name: str, kind: str, steps: "array[int]", times: "array[float]", values: "array[float]", unit: str = ""
+    name: str,
+    kind: str,
+    steps: "array[int]",
+    times: "array[float]",
+    values: "array[float]",
+    unit: str = "",
+    logger: str = "",
 ) -> Body:
-    """One series' new points as they stand in a frame's ``series``."""
+    """One series' new points as they stand in a frame's ``series``. `logger` is said where it is not mlstudio.log."""
     entry: Body = {
         "name": name,
         "kind": kind,
@@ -53,6 +61,8 @@ def encode_points(
     }
     if unit:
         entry["unit"] = unit
+    if logger and logger != OWN_LOGGER:
+        entry["logger"] = logger
     return entry
 
 

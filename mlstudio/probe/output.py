@@ -8,7 +8,7 @@ import os
 from array import array
 
 from mlstudio.probe.channel import Series
-from mlstudio.probe.frames import FRAMES_PER_SEGMENT, encode_frame, encode_points, spool_data
+from mlstudio.probe.frames import FRAMES_PER_SEGMENT, OWN_LOGGER, encode_frame, encode_points, spool_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
@@ -68,7 +68,7 @@ class Outlet:
         self._mid_line = False
         self._last_error = False
         self._events: List[Event] = []
-        self._series: Dict[Tuple[str, str], Series] = {}
+        self._series: Dict[Tuple[str, str, str], Series] = {}
 
     @property
     def is_full(self) -> bool:
@@ -79,6 +79,11 @@ class Outlet:
     def is_idle(self) -> bool:
         """Whether there is nothing that a frame would say."""
         return not (self._log_bytes or self._events or self._series)
+
+    @property
+    def points_waiting(self) -> int:
+        """How many points the next frames would say."""
+        return sum(len(series.values) for series in self._series.values())
 
     def write(self, data: bytes, is_error: bool) -> None:
         """Pass cleaned output on."""
@@ -108,10 +113,10 @@ class Outlet:
         event.setdefault("time", self._clock())
         self._events.append(event)
 
-    def points(self, points: Dict[str, Series]) -> None:
-        """The user's points for the next frames."""
-        for name, series in points.items():
-            self._join(name, "metric", series)
+    def points(self, points: Dict[Tuple[str, str], Series]) -> None:
+        """The user's points for the next frames, by logger and name."""
+        for (logger, name), series in points.items():
+            self._join(name, "metric", logger, series)
 
     def system(self, counter: int, time: float, readings: Dict[str, float]) -> None:
         """A sample for the next frame."""
@@ -120,12 +125,12 @@ class Outlet:
             one.steps.append(counter)
             one.times.append(time)
             one.values.append(value)
-            self._join(name, "system", one)
+            self._join(name, "system", OWN_LOGGER, one)
 
-    def _join(self, name: str, kind: str, series: Series) -> None:
-        known = self._series.get((name, kind))
+    def _join(self, name: str, kind: str, logger: str, series: Series) -> None:
+        known = self._series.get((name, kind, logger))
         if known is None:
-            self._series[(name, kind)] = series
+            self._series[(name, kind, logger)] = series
         else:
             known.steps.extend(series.steps)
             known.times.extend(series.times)
@@ -160,7 +165,12 @@ class Outlet:
             total += count
             entries.append(
                 encode_points(
-                    key[0], key[1], series.steps[:count], series.times[:count], series.values[:count]
+                    key[0],
+                    key[1],
+                    series.steps[:count],
+                    series.times[:count],
+                    series.values[:count],
+                    logger=key[2],
                 )
             )
         return entries, bool(self._series)

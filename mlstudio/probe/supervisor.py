@@ -11,12 +11,16 @@ import os
 import selectors
 import signal
 import sys
+import threading
 import time
 from collections import deque
 
 from mlstudio.probe.channel import ChannelReader
+from mlstudio.probe.collectors import FINISH_WITHIN_S, STOPPING_WITHIN_S, make_collectors
 from mlstudio.probe.config import ProbeConfig
-from mlstudio.probe.output import Outlet, Spool, Stream
+from mlstudio.probe.frames import OWN_LOGGER
+from mlstudio.probe.intake import Intake
+from mlstudio.probe.output import POINTS_A_FRAME, Outlet, Spool, Stream
 from mlstudio.probe.redactor import Redactor
 from mlstudio.probe.sampler import Sampler, descendants, open_usage
 
@@ -24,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
     from typing import Any, Deque, Dict, List, Optional, Set, Tuple
 
+    from mlstudio.probe.channel import Series
     from mlstudio.probe.sampler import Sample, Usage
 
 READ_BYTES = 64 * 1024
@@ -73,6 +78,8 @@ class Supervisor:
         self._asked_with = 0
         self._kill_sent = False
         self._usage: Usage = open_usage()
+        self._intake = Intake()
+        self._collectors = make_collectors(config, self._intake, root)
 
     def run(self) -> int:
         """See `main`."""
@@ -101,12 +108,16 @@ class Supervisor:
         oom_before = self._usage.oom_kills()
         try:
             self._secrets = self._take_secrets()
+            if self._secrets:
+                self._intake.hide = Redactor(self._secrets).hide
             self._prepare()
             environment = self._environment(channel if spool is not None else "")
+            self._collectors.prepare(environment)
             self._start(environment)
         except StartFailed as error:
             return self._never_started(str(error))
         assert self._child is not None
+        self._collectors.started(self._child.pid)
         sampler = Sampler(
             every_s=self._config.sample_s,
             deliver=self._samples.append,
@@ -331,7 +342,8 @@ class Supervisor:
             self._reap()
             self._enforce(stop_at)
             now = time.monotonic()
-            if self._outlet.is_full or now >= batch_due:
+            if self._outlet.is_full or self._intake.is_full or now >= batch_due:
+                self._collectors.tick()
                 self._gather()
                 if not described and sampler.ready.is_set():
                     described = True
@@ -462,23 +474,53 @@ class Supervisor:
 
     def _gather(self, *, last: bool = False) -> None:
         points, events = self._channel.read(last=last)
+        self._keep({(OWN_LOGGER, name): series for name, series in points.items()}, events)
+        self._keep(*self._intake.take())
+        while self._samples:
+            self._outlet.system(*self._samples.popleft())
+
+    def _keep(self, points: Dict[Tuple[str, str], Series], events: List[Dict[str, Any]]) -> None:
+        """Points by (logger, name) and events for the next frame."""
         if self._secrets:
             # What is logged is kept with the run, as its output is.
             hide = Redactor(self._secrets).hide
             for event in events:
-                event.update({key: hide(value) for key, value in event.items() if isinstance(value, str)})
-            for name, series in points.items():
-                self._outlet.points({hide(name): series})
+                # The data of a medium was hidden before it was packed.
+                event.update(
+                    {
+                        key: hide(value)
+                        for key, value in event.items()
+                        if isinstance(value, str) and (key != "data" or event.get("type") != "media")
+                    }
+                )
+            for (logger, name), series in points.items():
+                self._outlet.points({(logger, hide(name)): series})
         else:
             self._outlet.points(points)
         for event in events:
             self._outlet.event(event)
-        while self._samples:
-            self._outlet.system(*self._samples.popleft())
 
     # -- the end -------------------------------------------------------------------------------------------------
 
+    def _finish_collectors(self) -> None:
+        """Have what is left read, and pass it on meanwhile: whoever reads may have to wait until there is room."""
+        within_s = STOPPING_WITHIN_S if self._asked_at is not None else FINISH_WITHIN_S
+        done = threading.Event()
+        give_up_at = time.monotonic() + within_s + 1.0
+
+        def finish() -> None:
+            self._collectors.finish(within_s)
+            done.set()
+
+        threading.Thread(target=finish, name="finish", daemon=True).start()
+        while not done.wait(0.002) and time.monotonic() < give_up_at:
+            self._keep(*self._intake.take())
+            if self._outlet.is_full or self._outlet.points_waiting >= POINTS_A_FRAME:
+                self._outlet.flush()
+        self._intake.close()
+
     def _finish(self, leftovers: Set[int], oom_before: int) -> int:
+        self._finish_collectors()
         self._gather(last=True)
         status = self._status if self._status is not None else 0
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None

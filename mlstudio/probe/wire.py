@@ -23,6 +23,7 @@ from mlstudio.probe.frames import (
     FRAMES_PER_SEGMENT,
     MAGIC,
     MUST_SWAP,
+    OWN_LOGGER,
     encode_frame,
     encode_points,
     spool_data,
@@ -32,6 +33,7 @@ __all__ = [
     "FRAMES_PER_SEGMENT",
     "MAGIC",
     "MAX_FRAME_BYTES",
+    "OWN_LOGGER",
     "Columns",
     "Decoder",
     "Frame",
@@ -79,6 +81,7 @@ class Columns(NamedTuple):
     steps: "array[int]"
     times: "array[float]"
     values: "array[float]"
+    logger: str = OWN_LOGGER
 
 
 def parse_frame(line: bytes) -> Optional[Tuple[int, Body]]:
@@ -189,7 +192,8 @@ def decode_points(body: Body) -> List[Columns]:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             continue
         kind, unit = entry.get("kind", "metric"), entry.get("unit", "")
-        if kind not in ("metric", "system") or not isinstance(unit, str):
+        logger = entry.get("logger", OWN_LOGGER)
+        if kind not in ("metric", "system") or not isinstance(unit, str) or not isinstance(logger, str):
             continue
         try:
             steps = _column("q", entry.get("step"))
@@ -199,8 +203,10 @@ def decode_points(body: Body) -> List[Columns]:
             continue
         if len(steps) == len(times) == len(values) == entry.get("n"):
             # JSON can write half of a surrogate pair, which no text file and no database takes.
-            name, unit = (text.encode("utf-8", "replace").decode("utf-8") for text in (entry["name"], unit))
-            found.append(Columns(name, kind, unit, steps, times, values))
+            name, unit, logger = (
+                text.encode("utf-8", "replace").decode("utf-8") for text in (entry["name"], unit, logger)
+            )
+            found.append(Columns(name, kind, unit, steps, times, values, logger))
     return found
 
 

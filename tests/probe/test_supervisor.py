@@ -344,7 +344,7 @@ def test_many_points_are_spread_over_frames(tmp_path: Path) -> None:
         series.steps.extend(range(count))
         series.times.extend(array("d", [0.5]) * count)
         series.values.extend(array("d", range(count)))
-        outlet.points({"loss": series})
+        outlet.points({("mlstudio", "loss"): series})
         outlet.flush(final=True)
     frames, pending = taken_apart(out.read_bytes())
     assert [entry["n"] for frame in frames for entry in frame.body["series"]] == [50_000, 50_000, 20_001]
