@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from mlstudio.model.record import Batch, Cursor, Gap
 from mlstudio.model.run import (
     Exit,
     LogLine,
+    MediaItem,
     MetricSummary,
     Progress,
     RunDetail,
@@ -34,13 +35,14 @@ from mlstudio.model.run import (
     RunState,
     RunSummary,
 )
-from mlstudio.store import image_rows, log_rows, run_rows
+from mlstudio.store import image_rows, log_rows, media_rows, run_rows
 from mlstudio.store.database import BUSY_TIMEOUT_S, Database, closing_at_end
 from mlstudio.store.parameters import as_number
 from mlstudio.store.run_rows import Choice, document_digest, keep_document, no_such_run, number_of
 from mlstudio.store.schema import (
     LIVE_STATES,
     artifact,
+    chunk,
     event,
     gap,
     image,
@@ -49,6 +51,7 @@ from mlstudio.store.schema import (
     removed_run,
     run,
     run_detail,
+    series,
     tag,
 )
 from mlstudio.store.spec_json import to_json
@@ -371,6 +374,31 @@ class History:
             )
             return [Gap(first=row.first, last=row.last, recovered=bool(row.recovered)) for row in rows]
 
+    def media(
+        self,
+        run_id: str,
+        *,
+        name: str | None = None,
+        kind: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[MediaItem]:
+        """Histograms, images, texts that the run logged, by name and step; without their data. Raises NotFound."""
+        with self._database.read() as connection:
+            return media_rows.read_media(
+                connection,
+                number_of(connection, run_id),
+                name=name,
+                kind=kind,
+                limit=limit,
+                offset=offset,
+            )
+
+    def media_data(self, run_id: str, item: int) -> bytes:
+        """The bytes of the medium with the id `item`. Raises NotFound."""
+        with self._database.read() as connection:
+            return media_rows.read_media_data(connection, number_of(connection, run_id), item)
+
     # -- what was observed (the recorder's) -----------------------------------------------------------------------
 
     def cursor(self, run_id: str) -> Cursor:
@@ -433,6 +461,25 @@ class History:
                 after = finish_series(cursor, number, after=after)
         with self._series_ids_lock:
             self._series_ids.pop(run_id, None)
+
+    def mark_same(self, run_id: str, pairs: Mapping[str, str]) -> None:
+        """Say of metrics (keys) which other one of the run holds the same numbers; "" takes it back. Raises NotFound."""
+        with self._changing(run_id) as (connection, number):
+            for name, better in pairs.items():
+                connection.execute(
+                    update(series)
+                    .where(series.c.run == number, series.c.kind == "metric", series.c.name == name)
+                    .values(same_as=better)
+                )
+
+    def drop_copies(self, run_id: str) -> None:
+        """Forget the points of metrics that another one of the run holds as well (`mark_same`); what is known of them
+        stays. For runs that are over and finished: the caller has compared every point. Raises NotFound."""
+        with self._changing(run_id) as (connection, number):
+            copies = select(series.c.id).where(
+                series.c.run == number, series.c.kind == "metric", series.c.same_as != ""
+            )
+            connection.execute(delete(chunk).where(chunk.c.series.in_(copies)))
 
     def observe(
         self,

@@ -19,6 +19,7 @@ import numpy as np
 from mlstudio.model.record import Batch, Cursor, Points
 from mlstudio.store.columns import Columns, join, pack_chunk, pack_tail, unpack_chunk, unpack_tail
 from mlstudio.store.log_lines import LineMaker, Lines, OpenLine, join_lines, pack_lines, unpack_lines
+from mlstudio.store.media_rows import add_media
 from mlstudio.store.parameters import as_number
 from mlstudio.store.run_rows import no_such_run
 
@@ -49,7 +50,7 @@ UPDATE recording SET seq = ?, position = ?, log_bytes = ?, log_lines = ?, open_o
 WHERE run = ?
 """
 _INSERT_SERIES = """
-INSERT INTO series (run, kind, name, position, unit, count, sealed) VALUES (?, ?, ?, ?, ?, 0, 0) RETURNING id
+INSERT INTO series (run, kind, name, position, unit, logger, count, sealed) VALUES (?, ?, ?, ?, ?, ?, 0, 0) RETURNING id
 """
 # The right-hand sides see the row as it was, so the order of the assignments does not matter.
 _UPDATE_SERIES = """
@@ -118,6 +119,16 @@ def apply_batch(
         state.events += len(batch.events)
     if batch.parameters:
         write_parameters(cursor, state.number, batch.parameters)
+    if batch.media:
+        add_media(cursor, state.number, batch.media)
+    if batch.tags:
+        _add_tags(cursor, state.number, batch.tags)
+    if batch.note:
+        cursor.execute(
+            "UPDATE run SET note = CASE note WHEN '' THEN ?1 ELSE note || char(10) || ?1 END "
+            "WHERE number = ?2 AND instr(note, ?1) = 0",
+            (batch.note, state.number),
+        )
     if batch.artifacts:
         cursor.executemany(
             "INSERT INTO artifact (run, path, size_bytes) VALUES (?, ?, ?) "
@@ -179,6 +190,16 @@ def _add_facts(cursor: sqlite3.Cursor, number: int, batch: Batch) -> None:
         )
 
 
+def _add_tags(cursor: sqlite3.Cursor, number: int, tags: Sequence[str]) -> None:
+    (position,) = cursor.execute(
+        "SELECT coalesce(max(position) + 1, 0) FROM tag WHERE run = ?", (number,)
+    ).fetchone()
+    cursor.executemany(
+        "INSERT INTO tag (run, tag, position) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        [(number, name, position + place) for place, name in enumerate(tags)],
+    )
+
+
 def touch(cursor: sqlite3.Cursor, number: int) -> int:
     """Give the run the next revision."""
     (revision,) = cursor.execute(
@@ -214,7 +235,7 @@ def _add_points(cursor: sqlite3.Cursor, state: _State, points: Sequence[Points],
         ids = dict(ids)
         for position, (key, part) in enumerate(new.items(), start=len(ids)):
             (series,) = cursor.execute(
-                _INSERT_SERIES, (state.number, part.kind, part.name, position, part.unit)
+                _INSERT_SERIES, (state.number, part.kind, part.name, position, part.unit, part.logger)
             ).fetchone()
             ids[key] = series
     rows = []

@@ -309,6 +309,8 @@ def _metric(row: Row[Any]) -> MetricSummary:
     return MetricSummary(
         name=row.name,
         kind=row.kind,
+        logger=row.logger,
+        same_as=row.same_as,
         unit=row.unit,
         count=row._mapping["count"],  # a row's own `count` is a method
         last=_NOT_A_NUMBER if row.last is None else row.last,

@@ -29,7 +29,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_NUMBER = 1
+SCHEMA_NUMBER = 2
 """Grows with each migration; kept in ``PRAGMA user_version``, so that a database tells its schema without Alembic."""
 
 APPLICATION_ID = 0x4D4C5354
@@ -187,6 +187,8 @@ series = Table(
     Column("minimum_step", Integer),
     Column("maximum", Float),
     Column("maximum_step", Integer),
+    Column("logger", Text, nullable=False, server_default=text("'mlstudio'")),
+    Column("same_as", Text, nullable=False, server_default=text("''")),
     UniqueConstraint("run", "kind", "name", name="uq_series"),
     Index("ix_series_position", "run", "position"),
     Index("ix_series_name", "name", "kind"),
@@ -194,7 +196,9 @@ series = Table(
     sqlite_autoincrement=True,
 )
 """A row exists from the first point on, so a NULL in `last` means NaN. `sealed` points lie in `chunk`, the rest in
-`tail`. `position` counts the run's series in the order of their first points: tables show a few hundred of a run."""
+`tail`. `position` counts the run's series in the order of their first points: tables show a few hundred of a run.
+`same_as` names the series of the run that has the same numbers from a better logger; a proven copy's own points are
+dropped, its `count` and latest values stay."""
 
 chunk = Table(
     "chunk",
@@ -248,6 +252,27 @@ artifact = Table(
     Column("size_bytes", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
+
+media = Table(
+    "media",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_key(),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("logger", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("mime", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("caption", Text, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("packed", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("ix_media_run", "run", "name", "step"),
+)
+"""`size_bytes` is the size of the medium itself; `packed` says whether `data` is its zlib compression."""
 
 gap = Table(
     "gap",

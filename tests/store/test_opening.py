@@ -81,20 +81,21 @@ def test_the_database_is_copied_before_a_migration(
         run_id = add(history, "old")
     migrations = tmp_path / "migrations"
     shutil.copytree(migrate.MIGRATIONS, migrations)
-    (migrations / "versions" / "0002_more.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\nbranch_labels = None\ndepends_on = None\n"
+    (migrations / "versions" / "9999_more.py").write_text(
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{SCHEMA_NUMBER:04d}'\n"
+        "branch_labels = None\ndepends_on = None\n"
         "def upgrade():\n    op.execute('CREATE TABLE more (x INTEGER)')\n"
     )
     monkeypatch.setattr(migrate, "MIGRATIONS", migrations)
     for module in (migrate, opening):
-        monkeypatch.setattr(module, "SCHEMA_NUMBER", 2)
+        monkeypatch.setattr(module, "SCHEMA_NUMBER", SCHEMA_NUMBER + 1)
     copy = migrate.bring_up_to_date(path)
     assert copy is not None
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with closing(sqlite3.connect(copy)) as old, closing(sqlite3.connect(path)) as new:
         assert old.execute("SELECT id FROM run").fetchall() == [(run_id,)]
-        assert old.execute("PRAGMA user_version").fetchone() == (1,)
-        assert new.execute("PRAGMA user_version").fetchone() == (2,)
+        assert old.execute("PRAGMA user_version").fetchone() == (SCHEMA_NUMBER,)
+        assert new.execute("PRAGMA user_version").fetchone() == (SCHEMA_NUMBER + 1,)
         assert new.execute("SELECT count(*) FROM more").fetchone() == (0,)
     assert migrate.bring_up_to_date(path) is None
 
@@ -106,13 +107,14 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(
         add(history, "old")
     migrations = tmp_path / "migrations"
     shutil.copytree(migrate.MIGRATIONS, migrations)
-    (migrations / "versions" / "0002_broken.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\nbranch_labels = None\ndepends_on = None\n"
+    (migrations / "versions" / "9999_broken.py").write_text(
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{SCHEMA_NUMBER:04d}'\n"
+        "branch_labels = None\ndepends_on = None\n"
         "def upgrade():\n    op.execute('CREATE TABLE more (x INTEGER)')\n    op.execute('DROP TABLE nothing')\n"
     )
     with monkeypatch.context() as patch:
         patch.setattr(migrate, "MIGRATIONS", migrations)
-        patch.setattr(migrate, "SCHEMA_NUMBER", 2)
+        patch.setattr(migrate, "SCHEMA_NUMBER", SCHEMA_NUMBER + 1)
         with pytest.raises(StudioError):
             migrate.bring_up_to_date(path)
     with closing(History(path)) as history:
