@@ -12,6 +12,8 @@ class EngineKind(StrEnum):
     """The embedded engine: a virtual environment and a subprocess. Not a container."""
     KUBERNETES = "kubernetes"
     FAKE = "fake"
+    IMPORTED = "imported"
+    """No engine: another tool recorded the run, and it was imported."""
 
 
 class EngineTrouble(StrEnum):

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from mlstudio.model.code import CodeSnapshot
 from mlstudio.model.errors import DefectError
+from mlstudio.model.host import EngineKind
 from mlstudio.model.image import ImageRecord
+from mlstudio.model.imported import ImportedRun
 from mlstudio.model.record import Batch, Cursor, Gap
 from mlstudio.model.run import (
     Exit,
@@ -256,7 +258,7 @@ class History:
         return [found.id for found in self.live()]
 
     def live(self) -> list[LiveRun]:
-        """Runs that are not over (queued, running or lost), oldest first; cheap enough for a few times a second."""
+        """Launched runs that are queued, running or lost, oldest first; cheap enough for a few times a second."""
         query = select(
             run.c.id,
             run.c.state,
@@ -270,8 +272,10 @@ class History:
             run.c.created,
             run.c.phase,
         )
+        # Nobody needs to watch what another tool recorded, and there may be thousands of which no end is known.
+        is_live = (run.c.state.in_(LIVE_STATES), run.c.engine_kind != EngineKind.IMPORTED.value)
         with self._database.read() as connection:
-            rows = connection.execute(query.where(run.c.state.in_(LIVE_STATES)).order_by(run.c.number)).all()
+            rows = connection.execute(query.where(*is_live).order_by(run.c.number)).all()
         return [LiveRun(**{**row._mapping, "state": RunState(row.state)}) for row in rows]
 
     def revision(self) -> int:
@@ -410,6 +414,31 @@ class History:
                 )
             ).one()
         return Cursor(seq=row.seq, position=row.position, log_bytes=row.log_bytes)
+
+    def import_run(self, facts: Callable[[], ImportedRun], batches: Iterable[Batch]) -> bool:
+        """Bring in a run that another tool recorded, or what is new of it; whether anything changed.
+
+        `facts` tells what is known of the run: before the first batch and, complete, after the last. The caller reads
+        the source on from `cursor` (its `position` is the caller's own mark) and lets no other import of the same
+        source happen meanwhile. What `batches` raises goes through; what came before it stays, and can be gone on from.
+        """
+        from mlstudio.store.import_rows import begin_import, complete_import
+
+        run_id = facts().id
+        with self._database.write() as connection:
+            is_changed = begin_import(connection, facts())
+        has_points = False
+        for batch in batches:
+            self.apply(run_id, batch)
+            is_changed = has_points = True
+        if has_points:
+            self.finish(run_id)
+        with self._database.write() as connection:
+            number = number_of(connection, run_id)
+            is_changed |= complete_import(connection, number, facts())
+            if is_changed:
+                _touch(connection, number)
+        return is_changed
 
     def open_lines(self, run_id: str) -> OpenLines:
         """Both streams' unfinished lines. Raises NotFound."""
