@@ -19,11 +19,11 @@ from mlstudio.cli.options import (
 )
 from mlstudio.cli.run import interrupts, with_usable_engine
 from mlstudio.cli.session import Session, session_of
-from mlstudio.cli.spec import Words, spec_from
 from mlstudio.cli.tables import Column, table
 from mlstudio.model.errors import BuildFailed
 from mlstudio.model.image import Cached, Diagnosis, LayerForecast
 from mlstudio.services.images import Plan
+from mlstudio.services.wishes import Words, spec_from
 from mlstudio.services.words import bytes_text, seconds_text
 
 _EXAMPLES = """\b

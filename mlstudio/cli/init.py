@@ -9,9 +9,9 @@ import click
 
 from mlstudio.cli.options import WithWords, code_options, image_options, json_option
 from mlstudio.cli.session import session_of
-from mlstudio.cli.spec import Words, find_target, spec_from
 from mlstudio.model.errors import RequestError
 from mlstudio.services.project import FILE_NAME, Project, project_text, write_project
+from mlstudio.services.wishes import Words, find_target, spec_from
 
 _EXAMPLES = """\b
 Examples:

@@ -23,7 +23,6 @@ from mlstudio.cli.options import (
     pip_options,
 )
 from mlstudio.cli.session import EXIT_CANCELLED, EXIT_RUN_FAILED, Session, session_of
-from mlstudio.cli.spec import Words, secret_values, spec_from
 from mlstudio.model.errors import BuildFailed, Cancelled, EngineAway, StudioError
 from mlstudio.model.host import EngineKind, EngineStatus
 from mlstudio.model.image import Diagnosis, PipSettings
@@ -35,6 +34,7 @@ from mlstudio.services.project import (
     parse_number,
     parse_seconds,
 )
+from mlstudio.services.wishes import Words, secret_values, spec_from
 
 _EXAMPLES = """\b
 Examples:

@@ -36,7 +36,7 @@ def bring_up_to_date(path: Path) -> Path | None:
 
     Only one process does it, the others wait. All migrations happen, or none. Raises WorldError.
     """
-    with _alone(path):
+    with alone(path):
         header = read_header(path)
         if header is None:
             # Only the owner may read what was trained here; SQLite gives its other files the same permissions.
@@ -136,7 +136,7 @@ def _copy_aside(path: Path, schema: int) -> Path:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -80,7 +80,7 @@ def finished(terminal: Terminal, project: Path) -> Callable[[], str]:
 
     def make() -> str:
         # A run that is over needs no recorder, so it is put down without a launch.
-        from mlstudio.cli.spec import Words, spec_from
+        from mlstudio.services.wishes import Words, spec_from
 
         with Studio(terminal.home, engines={"local": terminal.engine}) as studio:
             spec = spec_from(studio, Words(target=str(project), args=("--lr", "0.1"), framework="python"))

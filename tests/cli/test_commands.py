@@ -158,7 +158,7 @@ def test_init_writes_what_run_reads(terminal: Terminal, project: Path) -> None:
     assert "already" in terminal("init", project, expect=2).output
     terminal("init", project, "--force")
 
-    from mlstudio.cli.spec import Words, spec_from
+    from mlstudio.services.wishes import Words, spec_from
     from mlstudio.services.studio import Studio
 
     terminal(

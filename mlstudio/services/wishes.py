@@ -1,4 +1,7 @@
-"""From the words of a command line to a `RunSpec`: options first, then mlstudio.toml, then what the code suggests."""
+"""From what a person said (options of a command, arguments of a call) to a `RunSpec`.
+
+What was said comes first, then mlstudio.toml, then what the code suggests.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _ROOT_MARKS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What was said on the command line. None and empty mean "not said"."""
+    """What was said. None and empty mean "not said"."""
 
     target: str = ""
     args: tuple[str, ...] = ()
