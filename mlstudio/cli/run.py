@@ -61,6 +61,12 @@ Examples:
 @click.option("--shm", metavar="SIZE", help="Shared memory, such as 1g, for data loaders.")
 @click.option("--pids", type=click.IntRange(min=1), metavar="N", help="How many processes it may start.")
 @click.option("--stop-after", metavar="TIME", help="Stop it after a time such as 90s, 15m or 2h.")
+@click.option(
+    "--stop-when",
+    multiple=True,
+    metavar="RULE",
+    help="End it by itself: 'nan' or 'diverged' for its losses, 'plateau:NAME:POINTS' once NAME stands still.",
+)
 @click.option("--mount", "mounts", multiple=True, metavar="SOURCE:TARGET[:rw]", help="A data set.")
 @click.option(
     "--secret",

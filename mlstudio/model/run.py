@@ -121,6 +121,8 @@ class RunSpec:
     network: Network = Network.BRIDGE
     tags: tuple[str, ...] = ()
     note: str = ""
+    stop_when: tuple[str, ...] = ()
+    """For what the recorder ends it: ``nan``, ``diverged``, ``plateau:NAME:POINTS[:min|max]``."""
     run_as_root: bool = False
     """Only for images whose command cannot run otherwise."""
 

@@ -55,6 +55,7 @@ class Words:
     limits: Limits = field(default_factory=Limits)
     gpus: GpuRequest = field(default_factory=GpuRequest)
     network: str | None = None
+    stop_when: tuple[str, ...] = ()
     as_root: bool = False
     heeds_project: bool = True
     """Whether mlstudio.toml is read."""
@@ -95,6 +96,7 @@ def spec_from(studio: Studio, words: Words) -> RunSpec:
         network=Network(words.network) if words.network else Network.BRIDGE,
         tags=tuple(dict.fromkeys((*project.tags, *words.tags))),
         note=words.note,
+        stop_when=_stop_when(words.stop_when),
         run_as_root=words.as_root,
     )
 
@@ -236,6 +238,14 @@ def _command(
     said = {name for name, _ in parameters_of(("python", "script.py", *words.args))}
     left = {name: value for name, value in parameters.items() if name.replace("-", "_") not in said}
     return (*Project(command=base, parameters=left).full_command, *words.args)
+
+
+def _stop_when(rules: tuple[str, ...]) -> tuple[str, ...]:
+    if rules:
+        from mlstudio.services.recording.watch import parse_stop_rules
+
+        parse_stop_rules(rules)
+    return tuple(dict.fromkeys(rules))
 
 
 def _limits(first: Limits, over: Limits) -> Limits:
