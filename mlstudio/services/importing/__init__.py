@@ -1,0 +1,1 @@
+"""Bringing in runs that other tools recorded."""
