@@ -44,7 +44,6 @@ from mlstudio.store.run_rows import Choice, document_digest, keep_document, no_s
 from mlstudio.store.schema import (
     LIVE_STATES,
     artifact,
-    chunk,
     event,
     gap,
     image,
@@ -60,7 +59,7 @@ from mlstudio.store.spec_json import to_json
 
 if TYPE_CHECKING:
     # NumPy, which they need, is loaded when points are first read or written: listing runs goes without.
-    from mlstudio.store.points_rows import Series
+    from mlstudio.store.points_rows import Series, WindowAxis
     from mlstudio.store.recording_rows import SeriesIds
 
 _FINAL = tuple(state.value for state in RunState if state.is_final)
@@ -322,9 +321,51 @@ class History:
 
     def thinned(self, run_id: str, name: str, *, kind: str = "metric", max_points: int = 2400) -> Series:
         """At most `max_points` points of a series that look like all of them when drawn. Raises NotFound."""
-        from mlstudio.store.points_rows import thinned
+        return self.window(run_id, name, kind=kind, max_points=max_points)
 
-        return thinned(self.series(run_id, name, kind=kind), max_points)
+    def window(
+        self,
+        run_id: str,
+        name: str,
+        *,
+        kind: str = "metric",
+        axis: WindowAxis = "step",
+        low: float | None = None,
+        high: float | None = None,
+        max_points: int = 2400,
+    ) -> Series:
+        """At most `max_points` points of those from `low` to `high` (both included, None: no bound) along `axis`:
+        ``step``, ``time`` or ``index``.
+
+        Of equally long stretches the lowest and the highest finite value are kept, exactly, and the first NaN and ±∞;
+        so are the first and the last point. Stretches go by the order in which points were logged, also where steps
+        go back. Reads only what it draws: a series of a million points costs milliseconds. Raises NotFound.
+        """
+        from mlstudio.store.points_rows import read_window
+
+        with self._database.read() as connection:
+            return read_window(
+                connection, run_id, name, kind=kind, axis=axis, low=low, high=high, max_points=max_points
+            )
+
+    def series_many(
+        self,
+        run_ids: Sequence[str],
+        name: str,
+        *,
+        kind: str = "metric",
+        axis: WindowAxis = "step",
+        low: float | None = None,
+        high: float | None = None,
+        max_points: int = 2400,
+    ) -> dict[str, Series]:
+        """`window` of one series of many runs, all as they are at one moment; runs without that series are left out."""
+        from mlstudio.store.points_rows import read_windows
+
+        with self._database.read() as connection:
+            return read_windows(
+                connection, run_ids, name, kind=kind, axis=axis, low=low, high=high, max_points=max_points
+            )
 
     # -- log and events -------------------------------------------------------------------------------------------
 
@@ -480,7 +521,8 @@ class History:
 
         Call it before the final state is written, so that whoever sees the state sees the whole log. Idempotent.
         """
-        from mlstudio.store.recording_rows import finish_log, finish_series
+        from mlstudio.store.recording_rows import finish_log
+        from mlstudio.store.sealing import finish_series
 
         with self._database.write_fast() as cursor:
             number = finish_log(cursor, run_id)
@@ -504,11 +546,10 @@ class History:
     def drop_copies(self, run_id: str) -> None:
         """Forget the points of metrics that another one of the run holds as well (`mark_same`); what is known of them
         stays. For runs that are over and finished: the caller has compared every point. Raises NotFound."""
-        with self._changing(run_id) as (connection, number):
-            copies = select(series.c.id).where(
-                series.c.run == number, series.c.kind == "metric", series.c.same_as != ""
-            )
-            connection.execute(delete(chunk).where(chunk.c.series.in_(copies)))
+        from mlstudio.store.recording_rows import drop_copies
+
+        with self._database.write_fast() as cursor:
+            drop_copies(cursor, run_id)
 
     def observe(
         self,

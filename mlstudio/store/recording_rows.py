@@ -10,29 +10,25 @@ import json
 import sqlite3
 import zlib
 from array import array
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mlstudio.model.record import Batch, Cursor, Points
-from mlstudio.store.columns import Columns, join, pack_chunk, pack_tail, unpack_chunk, unpack_tail
+from mlstudio.store.columns import Columns
 from mlstudio.store.log_lines import LineMaker, Lines, OpenLine, join_lines, pack_lines, unpack_lines
 from mlstudio.store.media_rows import add_media
 from mlstudio.store.parameters import as_number
 from mlstudio.store.run_rows import no_such_run
+from mlstudio.store.sealing import drop_points, seal_tail
+from mlstudio.store.tails import pack_tail
 
-CHUNK_POINTS = 16384
-"""A chunk holds at most this many points."""
-_FILL_UP_BELOW = 1024
-"""A last chunk with fewer points is filled up instead of a new one being begun."""
 _TAIL_ROWS = 64
 _TAIL_POINTS = 131_072
 _LOOSE_BLOCKS = 64
 _LOOSE_BYTES = 256 * 1024
 _VECTOR_FROM = 64
-_FINISH_AT_ONCE = 500
 
 SeriesIds = dict[tuple[str, str], int]
 """(kind, name) to the series' key."""
@@ -147,8 +143,8 @@ def apply_batch(
             (state.number,),
         )
     _add_facts(cursor, state.number, batch)
-    if state.tail_rows >= _TAIL_ROWS or state.tail_points >= _TAIL_POINTS:
-        sort_tail(cursor, state.number)
+    if state.tail_rows >= _TAIL_ROWS:
+        seal_tail(cursor, state.number)
         state.tail_rows = state.tail_points = 0
     _write_state(cursor, state, batch.cursor)
     touch(cursor, state.number)
@@ -251,12 +247,21 @@ def _add_points(cursor: sqlite3.Cursor, state: _State, points: Sequence[Points],
     if not rows:
         return ids
     cursor.executemany(_UPDATE_SERIES, latest)
+    if state.tail_points + count >= _TAIL_POINTS:
+        # So much at once is not written twice.
+        seal_tail(cursor, state.number, more=[(row[0], _as_columns(*row[1:])) for row in rows])
+        state.tail_rows = state.tail_points = 0
+        return ids
     cursor.execute(
         "INSERT INTO tail (run, points, data) VALUES (?, ?, ?)", (state.number, count, pack_tail(rows))
     )
     state.tail_rows += 1
     state.tail_points += count
     return ids
+
+
+def _as_columns(steps: array[int], times: array[float], values: array[float]) -> Columns:
+    return np.frombuffer(steps, np.int64), np.frombuffer(times, np.float64), np.frombuffer(values, np.float64)
 
 
 def _latest(part: Points, series: int) -> tuple[float | int | None, ...]:
@@ -291,86 +296,14 @@ def _extremes(
     return values[least], steps[least], values[greatest], steps[greatest]
 
 
-def sort_tail(cursor: sqlite3.Cursor, number: int) -> None:
-    """Move the run's tail into its series' chunks."""
-    parts: dict[int, list[Columns]] = defaultdict(list)
-    for (data,) in cursor.execute("SELECT data FROM tail WHERE run = ? ORDER BY id", (number,)).fetchall():
-        for series, columns in unpack_tail(data):
-            parts[series].append(columns)
-    for series, found in parts.items():
-        _append(cursor, series, join(found))
-    cursor.execute("DELETE FROM tail WHERE run = ?", (number,))
-
-
-def _append(cursor: sqlite3.Cursor, series: int, columns: Columns) -> None:
-    added = len(columns[0])
-    last = cursor.execute(
-        "SELECT id, start, count, data FROM chunk WHERE series = ? ORDER BY start DESC LIMIT 1", (series,)
-    ).fetchone()
-    start = 0
-    if last is not None:
-        key, start, count, data = last
-        if count < _FILL_UP_BELOW:
-            columns = join([unpack_chunk(data), columns])
-            cursor.execute("DELETE FROM chunk WHERE id = ?", (key,))
-        else:
-            start += count
-    _write_chunks(cursor, series, start, columns)
-    cursor.execute("UPDATE series SET sealed = sealed + ? WHERE id = ?", (added, series))
-
-
-def _write_chunks(
-    cursor: sqlite3.Cursor, series: int, start: int, columns: Columns, *, is_final: bool = False
-) -> None:
-    steps, times, values = columns
-    for low in range(0, len(steps), CHUNK_POINTS):
-        high = min(low + CHUNK_POINTS, len(steps))
-        part = (steps[low:high], times[low:high], values[low:high])
-        # A short chunk will be packed again soon: packing it well would be work for nothing.
-        data = pack_chunk(part, compressed=is_final or high - low >= _FILL_UP_BELOW)
-        cursor.execute(
-            "INSERT INTO chunk (series, start, count, data) VALUES (?, ?, ?, ?)",
-            (series, start + low, high - low, data),
-        )
-
-
-def finish_series(cursor: sqlite3.Cursor, number: int, *, after: int) -> int | None:
-    """Pack the chunks of the run's next series after the key `after` as well as can be; the last key done, or None.
-
-    A few hundred at a time, so that other writers get their turn.
-    """
-    keys = [
-        row[0]
-        for row in cursor.execute(
-            "SELECT id FROM series WHERE run = ? AND id > ? ORDER BY id LIMIT ?",
-            (number, after, _FINISH_AT_ONCE),
-        )
-    ]
-    for series in keys:
-        _repack(cursor, series)
-    return keys[-1] if keys else None
-
-
-def _repack(cursor: sqlite3.Cursor, series: int) -> None:
-    chunks = cursor.execute(
-        "SELECT id, start, count FROM chunk WHERE series = ? ORDER BY start", (series,)
+def drop_copies(cursor: sqlite3.Cursor, run_id: str) -> None:
+    """Forget the sealed points of the run's metrics that are copies of another one. Raises NotFound."""
+    number = _read_state(cursor, run_id).number
+    keys = cursor.execute(
+        "SELECT id FROM series WHERE run = ? AND kind = 'metric' AND same_as != ''", (number,)
     ).fetchall()
-    group: list[tuple[int, int, int]] = []
-    total = 0
-    for chunk in [*chunks, None]:
-        if chunk is not None and total + chunk[2] <= CHUNK_POINTS:
-            group.append(chunk)
-            total += chunk[2]
-            continue
-        if len(group) > 1 or (group and total < _FILL_UP_BELOW):
-            columns = []
-            for key, _, _ in group:
-                (data,) = cursor.execute("SELECT data FROM chunk WHERE id = ?", (key,)).fetchone()
-                columns.append(unpack_chunk(data))
-            cursor.executemany("DELETE FROM chunk WHERE id = ?", [(key,) for key, _, _ in group])
-            _write_chunks(cursor, series, group[0][1], join(columns), is_final=True)
-        if chunk is not None:
-            group, total = [chunk], chunk[2]
+    drop_points(cursor, [key for (key,) in keys])
+    touch(cursor, number)
 
 
 # -- log --------------------------------------------------------------------------------------------------------------
@@ -417,7 +350,7 @@ def finish_log(cursor: sqlite3.Cursor, run_id: str) -> int:
     maker.end()
     _add_lines(cursor, state, maker.take())
     _join_loose(cursor, state)
-    sort_tail(cursor, state.number)
+    seal_tail(cursor, state.number)
     state.tail_rows = state.tail_points = 0
     _write_state(cursor, state, state.cursor)
     touch(cursor, state.number)

@@ -5,8 +5,9 @@ How the data lies:
 - `run` holds what tables and headers show, one narrow row a run; `run_detail` what only a run's own page needs. Long
   texts that many runs share (Dockerfile, environment, list of files) lie once each in `document`, by their hash.
 - A commit of the recorder adds one row to `tail` (all series of the run) and one to `log_block`; from time to time the
-  tail is sorted into `chunk`, the columnar rows of one series, and small log blocks become one. `series` always has the
-  latest values, so that tables never read points.
+  tail is sealed: values become `chunk`, columnar rows of one series with a pyramid beside them, steps and times become
+  `axis`, which series that are logged together share; and small log blocks become one. `series` always has the latest
+  values, so that tables never read points.
 - `recording` is the cursor; it changes in the same transaction as the data, which makes recording exactly once.
 - Every change of a run takes the next number of the counter ``revision``; viewers ask for what is newer.
 
@@ -200,6 +201,22 @@ series = Table(
 `same_as` names the series of the run that has the same numbers from a better logger; a proven copy's own points are
 dropped, its `count` and latest values stay."""
 
+axis = Table(
+    "axis",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_key(),
+    Column("count", Integer, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("low_step", Integer, nullable=False),
+    Column("high_step", Integer, nullable=False),
+    Column("low_time", Float),
+    Column("high_time", Float),
+    Column("data", LargeBinary, nullable=False),
+    Index("ix_axis_run", "run"),
+)
+"""Steps and times at which `uses` chunks stand: series that are logged together share them. A NULL time: not known."""
+
 chunk = Table(
     "chunk",
     metadata,
@@ -207,9 +224,16 @@ chunk = Table(
     Column("series", Integer, ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
     Column("start", Integer, nullable=False),
     Column("count", Integer, nullable=False),
+    Column("axis", Integer),
+    Column("axis_start", Integer, nullable=False),
+    Column("coarse", LargeBinary, nullable=False),
+    Column("fine", LargeBinary, nullable=False),
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("series", "start", name="uq_chunk"),
 )
+"""Points `start` and following of a series: its values in `data`, their steps and times from place `axis_start` of the
+axis on, and the pyramid's levels (`pyramid.py`) in `coarse` and `fine`, before the data, so that they are read without
+it. Chunks of schema 1 have no axis: `data` holds all (`columns.unpack_chunk`)."""
 
 tail = Table(
     "tail",

@@ -1,4 +1,4 @@
-"""Loggers of series, and media beside them."""
+"""Loggers of series, media beside them; steps and times apart from values, and a pyramid beside those."""
 
 from __future__ import annotations
 
@@ -33,6 +33,45 @@ _STATEMENTS = (
     )
     """,
     "CREATE INDEX ix_media_run ON media (run, name, step)",
+    """
+    CREATE TABLE axis (
+        id INTEGER NOT NULL,
+        run INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        uses INTEGER NOT NULL,
+        low_step INTEGER NOT NULL,
+        high_step INTEGER NOT NULL,
+        low_time FLOAT,
+        high_time FLOAT,
+        data BLOB NOT NULL,
+        PRIMARY KEY (id),
+        FOREIGN KEY(run) REFERENCES run (number) ON DELETE CASCADE
+    )
+    """,
+    "CREATE INDEX ix_axis_run ON axis (run)",
+    # Made anew, for small columns must stand before the data: SQLite reads a row from its beginning.
+    """
+    CREATE TABLE new_chunk (
+        id INTEGER NOT NULL,
+        series INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        axis INTEGER,
+        axis_start INTEGER NOT NULL,
+        coarse BLOB NOT NULL,
+        fine BLOB NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (id),
+        CONSTRAINT uq_chunk UNIQUE (series, start),
+        FOREIGN KEY(series) REFERENCES series (id) ON DELETE CASCADE
+    )
+    """,
+    """
+    INSERT INTO new_chunk (id, series, start, count, axis, axis_start, coarse, fine, data)
+    SELECT id, series, start, count, NULL, 0, x'', x'', data FROM chunk
+    """,
+    "DROP TABLE chunk",
+    "ALTER TABLE new_chunk RENAME TO chunk",
 )
 
 
