@@ -26,6 +26,7 @@ from mlstudio.store.schema import SCHEMA_NUMBER
 
 BUSY_TIMEOUT_S = 30.0
 _CACHE_KIB = 8 * 1024
+_LOG_BYTES = 1024 * 1024
 
 
 class Database:
@@ -201,6 +202,8 @@ def _set_up(connection: sqlite3.Connection, _: object) -> None:
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         cursor.execute("PRAGMA temp_store = MEMORY")
+        # After a checkpoint the log is made so short again; else it keeps the size that it once had.
+        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     finally:
         cursor.close()
 

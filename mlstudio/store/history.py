@@ -522,7 +522,7 @@ class History:
         Call it before the final state is written, so that whoever sees the state sees the whole log. Idempotent.
         """
         from mlstudio.store.recording_rows import finish_log
-        from mlstudio.store.sealing import finish_series
+        from mlstudio.store.sealing import finish_series, give_back
 
         with self._database.write_fast() as cursor:
             number = finish_log(cursor, run_id)
@@ -530,6 +530,10 @@ class History:
         while after is not None:
             with self._database.write_fast() as cursor:
                 after = finish_series(cursor, number, after=after)
+        has_more = True
+        while has_more:
+            with self._database.write_fast() as cursor:
+                has_more = give_back(cursor)
         with self._series_ids_lock:
             self._series_ids.pop(run_id, None)
 

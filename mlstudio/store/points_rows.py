@@ -325,11 +325,17 @@ def _picture(
     stretches = (window.max_points - 2) // 2
     total = sum(head.count for head in whole) + row.count - row.sealed
     width = 1 if total <= FINE * stretches else FINE if total <= COARSE * stretches else COARSE
-    coarse = [head for head in whole if width == COARSE and head.coarse_bytes]
-    fine = [head for head in whole if width != 1 and head.fine_bytes and head not in coarse] if whole else []
-    levels = {head.id for head in coarse} | {head.id for head in fine}
+    coarse: list[_Head] = []
+    fine: list[_Head] = []
+    every = partly
+    for head in whole:
+        if width == COARSE and head.coarse_bytes:
+            coarse.append(head)
+        elif width != 1 and head.fine_bytes:
+            fine.append(head)
+        else:
+            every.append(head)
     parts = _coarse(connection, coarse) + _fine(connection, fine, codec)
-    every = [head for head in whole if head.id not in levels] + partly
     parts += _every(connection, every, window, width, codec)
     parts += _new(connection, row, window)
     parts = sorted((part for part in parts if len(part.at)), key=lambda part: int(part.at[0]))

@@ -32,6 +32,9 @@ from mlstudio.store.tails import unpack_tail
 _FINISH_SERIES = 500
 _FINISH_POINTS = 4_000_000
 """So much at most is packed in one transaction: other writers get their turn."""
+_FREE_PAGES = 16
+_FREE_SHARE = 8
+_PAGES_AT_ONCE = 1024
 
 _INSERT_CHUNK = """
 INSERT INTO chunk (series, start, count, axis, axis_start, coarse, fine, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -124,6 +127,19 @@ def finish_series(cursor: sqlite3.Cursor, number: int, *, after: int) -> int | N
     for pasts in plans.values():
         _join(cursor, number, pasts, None, codec)
     return last
+
+
+def give_back(cursor: sqlite3.Cursor) -> bool:
+    """Shorten the file where more of it is empty than will soon be filled again: rows of the tail that were sealed leave
+    holes, which for a short run are larger than its points. Whether there is more to give back."""
+    (free,) = cursor.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = cursor.execute("PRAGMA page_count").fetchone()
+    if free <= max(_FREE_PAGES, pages // _FREE_SHARE):
+        return False
+    # The driver takes one step of it, which frees one page, whatever number it is given.
+    for _ in range(min(free, _PAGES_AT_ONCE)):
+        cursor.execute("PRAGMA incremental_vacuum(1)")
+    return bool(free > _PAGES_AT_ONCE)
 
 
 def drop_points(cursor: sqlite3.Cursor, series: Sequence[int]) -> None:

@@ -34,20 +34,17 @@ def thin(values: Reals, max_points: int, *, places: npt.NDArray[np.int64] | None
         span = int(places[-1]) - int(places[0]) + 1
         # Ceilings, so that a place p belongs to the stretch ⌊p · stretches / span⌋.
         borders = int(places[0]) + -(-np.arange(stretches, dtype=np.int64) * span // stretches)
-        starts = np.unique(np.searchsorted(places, borders))
-        return np.unique(np.concatenate((ends, _of_groups(values, finite, starts[starts < count]))))
+        starts = _distinct(np.searchsorted(places, borders), count + 1)
+        return _distinct(np.concatenate((ends, _of_groups(values, finite, starts[starts < count]))), count)
     # Stretches differ by at most one value: the longer ones first, so that both parts are plain reshapes.
     length, longer = divmod(count, stretches)
     split = longer * (length + 1)
-    return np.unique(
-        np.concatenate(
-            (
-                ends,
-                _of_rows(values[:split], finite[:split], length + 1),
-                split + _of_rows(values[split:], finite[split:], length),
-            )
-        )
+    parts = (
+        ends,
+        _of_rows(values[:split], finite[:split], length + 1),
+        split + _of_rows(values[split:], finite[split:], length),
     )
+    return _distinct(np.concatenate(parts), count)
 
 
 def remarkable(values: Reals, width: int) -> Indices:
@@ -60,7 +57,14 @@ def remarkable(values: Reals, width: int) -> Indices:
     parts = [np.array([0, count - 1]), _of_rows(values[:split], finite[:split], width)]
     if split < count:
         parts.append(split + _of_rows(values[split:], finite[split:], count - split))
-    return np.unique(np.concatenate(parts))
+    return _distinct(np.concatenate(parts), count)
+
+
+def _distinct(indices: Indices, count: int) -> Indices:
+    """Each index once, ascending. For few indices among few values ten times as fast as `numpy.unique`."""
+    marks = np.zeros(count, np.bool_)
+    marks[indices] = True
+    return np.flatnonzero(marks)
 
 
 def _sorts_of_holes(values: Reals) -> int:
