@@ -39,6 +39,9 @@ class Points:
     """The way these numbers came: ``mlstudio``, ``tensorboard``, ``print``, … Means nothing for system readings."""
 
 
+MEDIA_KINDS = ("histogram", "image", "text", "audio", "table")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Medium:
     """Something logged beside numbers: a histogram, an image, a text, a sound, a table."""
@@ -99,3 +102,7 @@ class Batch:
     lacks: tuple[str, ...] = ()
     """Sentences to add to those of the run."""
     progress: Progress | None = None
+    renames: tuple[tuple[str, str], ...] = ()
+    """(old, new) names of metrics that are in the history; done before the points are written."""
+    same_as: tuple[tuple[str, str], ...] = ()
+    """(metric, the metric that says the same), "" where that is taken back; done after the points are written."""

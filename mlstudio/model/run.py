@@ -190,6 +190,14 @@ class MediaItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MediaSize:
+    """How many media there are, and their bytes before packing."""
+
+    count: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """A run as tables and headers show it. Times are UTC seconds since the epoch."""
 

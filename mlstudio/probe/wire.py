@@ -44,6 +44,7 @@ __all__ = [
     "encode_points",
     "parse_frame",
     "spool_data",
+    "unpack_spool_data",
 ]
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """A longer line is no frame; also the most that a frame may hold when unpacked."""
@@ -176,12 +177,20 @@ def decode_spool(data: bytes) -> Iterator[Frame]:
         part = body.get("log")
         log = b""
         if isinstance(part, dict) and isinstance(part.get("data"), str):
-            text = part["data"]
-            try:
-                log = _unpacked(base64.b64decode(text[1:])) if text[:1] == "z" else base64.b64decode(text[1:])
-            except (ValueError, binascii.Error, zlib.error):
+            found = unpack_spool_data(part["data"])
+            if found is None:
                 continue
+            log = found
         yield _frame(seq, body, log, interrupted=False)
+
+
+def unpack_spool_data(text: str) -> Optional[bytes]:
+    """The bytes that `spool_data` packed; None for anything else."""
+    try:
+        data = base64.b64decode(text[1:], validate=True)
+        return _unpacked(data) if text[:1] == "z" else data
+    except (ValueError, binascii.Error, zlib.error):
+        return None
 
 
 def decode_points(body: Body) -> List[Columns]:

@@ -139,6 +139,7 @@ class Recorder:
         asked = live.desired_at if live.desired_at is not None else self._began
         nobody_did = (
             asked < self._began
+            or follower.asked_itself
             or (follower.last_away is not None and follower.last_away >= asked - 1.0)
             or (follower.container_started is not None and follower.container_started >= asked - 1.0)
         )

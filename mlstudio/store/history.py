@@ -29,6 +29,7 @@ from mlstudio.model.run import (
     Exit,
     LogLine,
     MediaItem,
+    MediaSize,
     MetricSummary,
     Progress,
     RunDetail,
@@ -439,6 +440,11 @@ class History:
                 offset=offset,
             )
 
+    def media_size(self, run_id: str) -> MediaSize:
+        """How many media the run has, and how large they are. Raises NotFound."""
+        with self._database.read() as connection:
+            return media_rows.count_media(connection, number_of(connection, run_id))
+
     def media_data(self, run_id: str, item: int) -> bytes:
         """The bytes of the medium with the id `item`. Raises NotFound."""
         with self._database.read() as connection:
@@ -547,13 +553,13 @@ class History:
                     .values(same_as=better)
                 )
 
-    def drop_copies(self, run_id: str) -> None:
+    def drop_copies(self, run_id: str, names: Sequence[str]) -> None:
         """Forget the points of metrics that another one of the run holds as well (`mark_same`); what is known of them
         stays. For runs that are over and finished: the caller has compared every point. Raises NotFound."""
         from mlstudio.store.recording_rows import drop_copies
 
         with self._database.write_fast() as cursor:
-            drop_copies(cursor, run_id)
+            drop_copies(cursor, run_id, names)
 
     def observe(
         self,

@@ -6,11 +6,11 @@ import sqlite3
 import zlib
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from mlstudio.model.errors import NotFound
 from mlstudio.model.record import Medium
-from mlstudio.model.run import MediaItem
+from mlstudio.model.run import MediaItem, MediaSize
 from mlstudio.store.opening import BrokenPacking
 from mlstudio.store.schema import media
 
@@ -63,6 +63,13 @@ def read_media(
     if limit is not None:
         query = query.limit(limit)
     return [MediaItem(**row._mapping) for row in connection.execute(query)]
+
+
+def count_media(connection: Connection, number: int) -> MediaSize:
+    row = connection.execute(
+        select(func.count(), func.coalesce(func.sum(media.c.size_bytes), 0)).where(media.c.run == number)
+    ).one()
+    return MediaSize(count=row[0], size_bytes=row[1])
 
 
 def read_media_data(connection: Connection, number: int, item: int) -> bytes:

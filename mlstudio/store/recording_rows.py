@@ -100,8 +100,17 @@ def apply_batch(
                 "SELECT kind, name, id FROM series WHERE run = ?", (state.number,)
             )
         }
+    for old, new in batch.renames:
+        cursor.execute(
+            "UPDATE series SET name = ? WHERE run = ? AND kind = 'metric' AND name = ?", (new, state.number, old)
+        )
+        ids = {(kind, new if (kind, name) == ("metric", old) else name): key for (kind, name), key in ids.items()}
     if batch.points:
         ids = _add_points(cursor, state, batch.points, ids)
+    cursor.executemany(
+        "UPDATE series SET same_as = ? WHERE run = ? AND kind = 'metric' AND name = ?",
+        [(better, state.number, name) for name, better in batch.same_as],
+    )
     if batch.log:
         maker = LineMaker(state.output, state.error)
         for block in batch.log:
@@ -296,11 +305,13 @@ def _extremes(
     return values[least], steps[least], values[greatest], steps[greatest]
 
 
-def drop_copies(cursor: sqlite3.Cursor, run_id: str) -> None:
-    """Forget the sealed points of the run's metrics that are copies of another one. Raises NotFound."""
+def drop_copies(cursor: sqlite3.Cursor, run_id: str, names: Sequence[str]) -> None:
+    """Forget the sealed points of those of the run's metrics that are copies of another one. Raises NotFound."""
     number = _read_state(cursor, run_id).number
     keys = cursor.execute(
-        "SELECT id FROM series WHERE run = ? AND kind = 'metric' AND same_as != ''", (number,)
+        "SELECT id FROM series WHERE run = ? AND kind = 'metric' AND same_as != '' "
+        "AND name IN (SELECT value FROM json_each(?))",
+        (number, json.dumps(list(names))),
     ).fetchall()
     drop_points(cursor, [key for (key,) in keys])
     touch(cursor, number)

@@ -23,7 +23,7 @@ def transcript(caps: Caps | None = None, *, segments: list[int] | None = None) -
     progress = ProgressTracker()
     known = Known(
         cursor=Cursor(),
-        series=set(),
+        series={},
         events=0,
         printed=PrintedSeries(progress),
         progress=progress,
@@ -71,7 +71,7 @@ def test_long_names_and_events_are_cut() -> None:
 
 
 def test_too_many_events_are_left_out_but_the_end_is_told() -> None:
-    noise: list[object] = [{"type": "text", "time": 1.0, "n": number} for number in range(100)]
+    noise: list[object] = [{"type": "noise", "time": 1.0, "n": number} for number in range(100)]
     batch = feed(transcript(SMALL), {"events": [*noise, {"type": "exit", "time": 1.0, "code": 0}]})
     assert len(batch.events) == 11
     assert batch.events[-2].type == "warning"

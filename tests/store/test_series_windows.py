@@ -355,8 +355,8 @@ def test_dropped_copies_and_removed_runs_leave_nothing(history: History) -> None
         logged(history, target, 1, 5000, 100, ["c"])
         history.finish(target)
     history.mark_same(run_id, {"b": "a", "c": "a"})
-    history.drop_copies(run_id)
-    history.drop_copies(run_id)
+    history.drop_copies(run_id, ["b", "c"])
+    history.drop_copies(run_id, ["b", "c"])
     assert len(history.series(run_id, "b")) == len(history.window(run_id, "b")) == 0
     assert len(history.series(run_id, "a")) == 5000
     assert sorted(rows(history, "SELECT count, uses FROM axis")) == [(100, 1), (5000, 1), (5000, 2)]

@@ -8,7 +8,7 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mlstudio.engines.engine import Engine
@@ -21,8 +21,11 @@ from mlstudio.services.recording.committer import Committer, Slot
 from mlstudio.services.recording.owner import is_alive
 from mlstudio.services.recording.printed_series import PrintedSeries
 from mlstudio.services.recording.progress import ProgressTracker
+from mlstudio.services.recording.same_series import FIRST_POINTS, Reals, SameSeries, Steps, proven_copies
+from mlstudio.services.recording.series_names import PRINT, plain
 from mlstudio.services.recording.transcript import SPOOL, Known, Transcript
 from mlstudio.services.recording.verdict import Wish, exit_event, judge
+from mlstudio.services.recording.watch import Watch, parse_stop_rules
 from mlstudio.store import History, LiveRun
 
 _log = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ _AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 _CREATED_LOOK_S = 0.2
 _ABANDONED_AFTER_S = 10.0
 _ERROR_LINES = 60
+_WATCHED = 5000
+"""So many of a metric's last points are looked at again where recording goes on."""
 _ERROR = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Iteration|Warning)\b(?::.*)?$"
 )
@@ -66,6 +71,8 @@ class Follower:
         self.container_started: float | None = None
         self.last_away: float | None = None
         """When the engine last did not answer."""
+        self.asked_itself = False
+        """Whether a stop was asked for here, and so by nobody who would carry it out."""
         self._history = history
         self._engines = engines
         self._committer = committer
@@ -237,9 +244,22 @@ class Follower:
                 transcript.feed(chunk, now=self._clock())
             self._committer.notify(self._slot)
             self._committer.make_room(self._slot)
+            if transcript.stop_reasons:
+                self._end_for(transcript.stop_reasons)
             self._raise_if_broken()
             if self._should_stop():
                 return
+
+    def _end_for(self, reasons: list[str]) -> None:
+        """Have the run ended, as its owner asked for: once, by the same way as a person's stop."""
+        why = reasons[0]
+        reasons.clear()
+        if self.live.desired == "stopped":
+            return
+        event = RunEvent(time=self._clock(), type="stop-requested", data_json=json.dumps({"why": why}))
+        self.asked_itself = True
+        self._history.add_events(self.live.id, [event])
+        self._history.set_desired(self.live.id, "stopped")
 
     def _should_stop(self) -> bool:
         return self._stop.is_set() or self._slot.is_removed or self._committer.failure is not None
@@ -259,6 +279,7 @@ class Follower:
         if not has_frames and seen.has_probe is not False:
             self._history.add_lacks(run_id, [SILENT_PROBE])
         self._history.finish(run_id)
+        self._settle_copies()
         current = next((live for live in self._history.live() if live.id == run_id), self.live)
         wish = Wish(stopped=current.desired == "stopped", since=current.desired_at)
         state, how = judge(seen, said, wish, detail.spec.limits, last_error=self._last_error())
@@ -278,6 +299,27 @@ class Follower:
             progress=progress,
         )
         _log.info("Run %s ended: %s (%s)", run_id, state.value, how.message or how.reason.value)
+
+    def _settle_copies(self) -> None:
+        """Drop the points of what two loggers said, where every one of them was found to be there twice."""
+        run_id = self.live.id
+        marked = [
+            (metric.name, metric.same_as)
+            for metric in self._history.metrics(run_id, kind="metric")
+            if metric.same_as
+        ]
+        if not marked:
+            return
+
+        def read(name: str) -> tuple[Steps, Reals]:
+            found = self._history.series(run_id, name)
+            return found.steps, found.values
+
+        proven, refuted = proven_copies(marked, read)
+        if refuted:
+            self._history.mark_same(run_id, dict.fromkeys(refuted, ""))
+        if proven:
+            self._history.drop_copies(run_id, proven)
 
     def _last_error(self) -> str:
         """The last line of the last traceback at the end of the log."""
@@ -314,19 +356,27 @@ def read_known(history: History, run_id: str, *, has_probe: bool | None) -> Know
     progress = ProgressTracker(summary.parameters, started=summary.started)
     events = history.events(run_id)
     printed: dict[str, int] = {}
-    steps: dict[str, int] = {}
-    series = set()
+    logged: list[str] = []
+    series: dict[tuple[str, str], str] = {}
+    same = SameSeries(first=lambda name: _first_points(history, run_id, name))
     for metric in history.metrics(run_id):
-        series.add((metric.kind, metric.name))
-        if metric.kind == "metric" and metric.last_step is not None:
-            steps[metric.name] = metric.last_step
-    for event in events:
-        if event.type in ("printed", "printed-ended"):
-            name = _name_in(event)
-            if event.type == "printed" and name in steps:
-                printed[name] = steps[name]
-            else:
-                printed.pop(name, None)
+        series[metric.kind, metric.name] = metric.logger
+        if metric.kind != "metric" or metric.last_step is None:
+            continue
+        same.know(metric.name, metric.logger)
+        if metric.same_as:
+            same.same_as[metric.name] = metric.same_as
+        if metric.logger != PRINT:
+            logged.append(plain(metric.name, metric.logger))
+        elif plain(metric.name, PRINT) == metric.name:
+            printed[metric.name] = metric.last_step
+    told = [_finding_in(event) for event in events if event.type == "finding"]
+    watch = Watch(
+        parse_stop_rules(history.detail(run_id).spec.stop_when),
+        told=told,
+        earlier=lambda name: _last_values(history, run_id, name),
+    )
+    media = history.media_size(run_id)
     open_lines = history.open_lines(run_id)
     finder = PrintedSeries(
         progress=progress,
@@ -337,20 +387,40 @@ def read_known(history: History, run_id: str, *, has_probe: bool | None) -> Know
         if summary.progress is not None and summary.progress.unit == "epoch"
         else None,
     )
-    finder.logs(name for name in steps if name not in printed)
+    finder.logs(logged)
     return Known(
         cursor=history.cursor(run_id),
         series=series,
         events=len(events),
         printed=finder,
         progress=progress,
+        same=same,
+        watch=watch,
+        media=media.count,
+        media_bytes=media.size_bytes,
         has_frames=False if has_probe is False else None,
     )
 
 
-def _name_in(event: RunEvent) -> str:
+def _finding_in(event: RunEvent) -> tuple[str, str]:
     found = json.loads(event.data_json)
-    return str(found.get("name", "")) if isinstance(found, dict) else ""
+    return (str(found.get("kind", "")), str(found.get("name", ""))) if isinstance(found, dict) else ("", "")
+
+
+def _first_points(history: History, run_id: str, name: str) -> tuple[Sequence[int], Sequence[float]]:
+    try:
+        found = history.series(run_id, name, stop=FIRST_POINTS)
+    except NotFound:
+        return (), ()
+    return found.steps.tolist(), found.values.tolist()
+
+
+def _last_values(history: History, run_id: str, name: str) -> Sequence[float]:
+    known = next((metric for metric in history.metrics(run_id, kind="metric") if metric.name == name), None)
+    if known is None:
+        return ()
+    values: list[float] = history.series(run_id, name, start=max(0, known.count - _WATCHED)).values.tolist()
+    return values
 
 
 def _end_time(events: list[RunEvent], summary: RunSummary) -> float | None:

@@ -17,15 +17,28 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlstudio.model.launch import Chunk
-from mlstudio.model.record import Batch, Cursor, Gap, LogBlock, Points
+from mlstudio.model.record import MEDIA_KINDS, Batch, Cursor, Gap, LogBlock, Medium, Points
 from mlstudio.model.run import Progress, RunEvent
-from mlstudio.probe.wire import FRAMES_PER_SEGMENT, Decoder, Frame, WireError, decode_points, decode_spool
+from mlstudio.probe.wire import (
+    FRAMES_PER_SEGMENT,
+    OWN_LOGGER,
+    Columns,
+    Decoder,
+    Frame,
+    WireError,
+    decode_points,
+    decode_spool,
+    unpack_spool_data,
+)
 from mlstudio.services.recording.printed_series import PrintedSeries
 from mlstudio.services.recording.progress import UNKNOWN, ProgressTracker
+from mlstudio.services.recording.same_series import SameSeries
+from mlstudio.services.recording.series_names import PRINT, names_of
+from mlstudio.services.recording.watch import StopRules, Watch
 
 SPOOL = "/mlstudio/run/spool"
 
@@ -46,6 +59,10 @@ class Caps:
     event_bytes: int = 64 * 1024
     parameters: int = 5_000
     artifacts: int = 50_000
+    media: int = 20_000
+    media_bytes: int = 512 * 1024 * 1024
+    tags: int = 200
+    note_chars: int = 20_000
 
 
 @dataclass(slots=True)
@@ -53,13 +70,17 @@ class Known:
     """What the history says of the run where recording (again) begins."""
 
     cursor: Cursor
-    series: set[tuple[str, str]]
-    """(kind, name)."""
+    series: dict[tuple[str, str], str]
+    """(kind, name) to the logger."""
     events: int
     printed: PrintedSeries
     progress: ProgressTracker
     has_frames: bool | None
     """Whether the probe runs in the container; None if nobody knows."""
+    same: SameSeries = field(default_factory=lambda: SameSeries(first=lambda _: ((), ())))
+    watch: Watch = field(default_factory=lambda: Watch(StopRules()))
+    media: int = 0
+    media_bytes: int = 0
 
 
 class Transcript:
@@ -75,7 +96,14 @@ class Transcript:
     ) -> None:
         self._caps = caps or Caps()
         self._read_spool = read_spool
-        self._known_series = known.series
+        self._names = names_of(known.series, cap=self._caps.series)
+        self._told_full = False
+        self._same = known.same
+        self._watch = known.watch
+        self._media = known.media
+        self._media_bytes = known.media_bytes
+        self.stop_reasons: list[str] = []
+        """Why the run shall be ended, by the rules that it was given."""
         self._printed = known.printed
         self._progress = known.progress
         self._progress_sent = 0.0
@@ -214,6 +242,7 @@ class Transcript:
         if self._replayed and now - self._replayed_since >= _SILENCE_S:
             self._accept_replayed()
         draft = self._draft
+        draft.same_as = self._same.take()
         cursor = Cursor(seq=self._seq, position=self._position, log_bytes=self._log_bytes)
         if draft.is_empty and (cursor.seq, cursor.log_bytes) == (self._taken.seq, self._taken.log_bytes):
             return None
@@ -282,7 +311,7 @@ class Transcript:
         time = _real(body.get("t"), self._last_time)
         points = [part for part in decode_points(body) if len(part.values)]
         for part in points:
-            self._add_points(part.name, part.kind, part.unit, part.steps, part.times, part.values)
+            self._add_points(part)
         if log:
             spans = (
                 frame.spans if sum(span[1] for span in frame.spans) == len(log) else _spans(body, log, time)
@@ -385,17 +414,21 @@ class Transcript:
         self._log_bytes += len(data)
         self._draft.add_log(data, spans)
         for point in self._printed.feed(data, spans):
-            if not self._may_add("metric", point.name, point.time):
+            name = self._shown("metric", point.name, PRINT, point.time)
+            if name is None:
                 continue
-            self._draft.add_point("metric", point.name, point.step, point.time, point.value)
+            steps, values = array("q", (point.step,)), array("d", (point.value,))
+            self._say(name, PRINT, steps, values, point.time)
+            self._draft.add_points("metric", name, "", steps, array("d", (point.time,)), values, PRINT)
             if point.is_first:
                 self._note("printed", point.time, {"name": point.name, "line": point.line[:500]})
 
-    def _add_points(
-        self, name: str, kind: str, unit: str, steps: array[int], times: array[float], values: array[float]
-    ) -> None:
-        name = _clean(name[: self._caps.name_chars])
-        if not self._may_add(kind, name, times[-1]):
+    def _add_points(self, part: Columns) -> None:
+        kind, steps, times, values = part.kind, part.steps, part.times, part.values
+        logger = _clean(part.logger[:64]) if kind == "metric" else OWN_LOGGER
+        name = _clean(part.name[: self._caps.name_chars])
+        shown = self._shown(kind, name, logger, times[-1])
+        if shown is None:
             return
         if kind == "metric":
             for ended in self._printed.logs((name,)):
@@ -406,23 +439,38 @@ class Transcript:
                         self._progress.saw_epoch(value, time)
             else:
                 self._progress.saw_points(name, steps, times[-1])
-        self._draft.add_points(kind, name, _clean(unit[:64]), steps, times, values)
+            self._say(shown, logger, steps, values, times[-1])
+        self._draft.add_points(kind, shown, _clean(part.unit[:64]), steps, times, values, logger)
 
-    def _may_add(self, kind: str, name: str, time: float) -> bool:
-        key = (kind, name)
-        if key in self._known_series:
-            return True
-        if len(self._known_series) >= self._caps.series:
-            if len(self._known_series) == self._caps.series:
-                # Said once: the sentinel makes the set longer than the cap.
-                self._known_series.add(("", ""))
+    def _say(self, name: str, logger: str, steps: array[int], values: array[float], time: float) -> None:
+        """Let those see a metric's new points who judge them."""
+        self._same.feed(name, logger, steps, values)
+        if name in self._same.same_as:
+            return
+        for finding in self._watch.feed(name, steps, values):
+            words = {"kind": finding.kind, "name": name, "step": finding.step, "message": finding.message}
+            self._note("finding", time, words)
+            if finding.stops:
+                self.stop_reasons.append(finding.message)
+
+    def _shown(self, kind: str, name: str, logger: str, time: float) -> str | None:
+        """What the series is called; None for one too many."""
+        found = self._names.find(kind, name, logger)
+        if found is not None:
+            return found
+        if self._names.is_full:
+            if not self._told_full:
+                self._told_full = True
                 words = (
                     f"A run may have {self._caps.series:,} series; points of further ones are not recorded."
                 )
                 self._note("warning", time, {"message": words})
-            return False
-        self._known_series.add(key)
-        return True
+            return None
+        found = self._names.give(kind, name, logger)
+        for old, new in self._names.take_renames():
+            self._same.rename(old, new)
+            self._draft.rename(old, new)
+        return found
 
     def _add_event(self, event: dict[str, Any], frame_time: float) -> None:
         kind = _clean(event["type"][:64])
@@ -443,7 +491,65 @@ class Transcript:
             self._add_parameter(data)
         elif kind == "artifact":
             self._add_artifact(data)
+        elif kind == "tag":
+            self._add_tag(data)
+        elif kind == "note":
+            text = data.get("text")
+            if isinstance(text, str):
+                self._draft.note = _clean(text[: self._caps.note_chars])
+        elif kind == "media":
+            self._add_medium(data, time)
+            return
+        elif kind == "text":
+            self._add_text(data, time)
+            return
         self._note(kind, time, data)
+
+    def _add_tag(self, data: dict[str, Any]) -> None:
+        tag = data.get("tag")
+        if isinstance(tag, str) and tag.strip() and len(self._draft.tags) < self._caps.tags:
+            self._draft.tags[_clean(" ".join(tag.split())[:200])] = None
+
+    def _add_text(self, data: dict[str, Any], time: float) -> None:
+        """A string that was logged with `mlstudio.log`."""
+        value = data.get("value")
+        if isinstance(value, str):
+            text = _clean(value).encode("utf-8")
+            self._keep_medium({**data, "kind": "text", "mime": "text/plain"}, text, time)
+
+    def _add_medium(self, data: dict[str, Any], time: float) -> None:
+        packed = data.get("data")
+        content = unpack_spool_data(packed) if isinstance(packed, str) else None
+        if content is not None and data.get("kind") in MEDIA_KINDS:
+            self._keep_medium(data, content, time)
+
+    def _keep_medium(self, data: dict[str, Any], content: bytes, time: float) -> None:
+        name = data.get("name")
+        if not isinstance(name, str):
+            return
+        if self._media >= self._caps.media or self._media_bytes + len(content) > self._caps.media_bytes:
+            if self._media < self._caps.media:
+                self._media = self._caps.media
+                words = "Images, histograms and texts of this run became too many; further ones are not kept."
+                self._note("warning", time, {"message": words})
+            return
+        self._media += 1
+        self._media_bytes += len(content)
+        self._draft.media.append(
+            Medium(
+                name=_clean(name[: self._caps.name_chars]),
+                kind=str(data["kind"]),
+                logger=_clean(_text(data.get("logger"), 64) or OWN_LOGGER),
+                step=_whole(data.get("step"), 2**63 - 1),
+                time=time,
+                mime=_clean(_text(data.get("mime"), 100)),
+                data=content,
+                width=_whole(data.get("width"), 2**31),
+                height=_whole(data.get("height"), 2**31),
+                caption=_clean(_text(data.get("caption"), 2000)),
+            )
+        )
+        self._draft.size += len(content)
 
     def _add_parameter(self, data: dict[str, Any]) -> None:
         name, value = data.get("name"), data.get("value")
@@ -489,32 +595,57 @@ class _Draft:
         self.lacks: list[str] = []
         self.environment = ""
         self.gpus: tuple[str, ...] = ()
+        self.media: list[Medium] = []
+        self.tags: dict[str, None] = {}
+        self.note = ""
+        self.renames: list[tuple[str, str]] = []
+        self.same_as: tuple[tuple[str, str], ...] = ()
         self.size = 0
 
     @property
     def is_empty(self) -> bool:
-        return not (self.points or self.log or self.events or self.gaps or self.lacks or self.environment)
+        return not (
+            self.points
+            or self.log
+            or self.events
+            or self.gaps
+            or self.lacks
+            or self.environment
+            or self.media
+            or self.same_as
+        )
 
     def add_log(self, data: bytes, spans: tuple[tuple[bool, int, float], ...]) -> None:
         self.log.append(LogBlock(data=data, spans=spans))
         self.size += len(data) + 24 * len(spans)
 
+    def rename(self, old: str, new: str) -> None:
+        """A metric is called `new` from here on, in the history and here."""
+        self.renames.append((old, new))
+        known = self.points.pop(("metric", old), None)
+        if known is not None:
+            self.points["metric", new] = replace(known, name=new)
+
     def add_points(
-        self, kind: str, name: str, unit: str, steps: array[int], times: array[float], values: array[float]
+        self,
+        kind: str,
+        name: str,
+        unit: str,
+        steps: array[int],
+        times: array[float],
+        values: array[float],
+        logger: str,
     ) -> None:
         known = self.points.get((kind, name))
         if known is None:
             self.points[kind, name] = Points(
-                name=name, kind=kind, unit=unit, steps=steps, times=times, values=values
+                name=name, kind=kind, unit=unit, steps=steps, times=times, values=values, logger=logger
             )
         else:
             known.steps.extend(steps)
             known.times.extend(times)
             known.values.extend(values)
         self.size += 24 * len(values) + 64
-
-    def add_point(self, kind: str, name: str, step: int, time: float, value: float) -> None:
-        self.add_points(kind, name, "", array("q", (step,)), array("d", (time,)), array("d", (value,)))
 
     def batch(self, cursor: Cursor, progress: Progress | None) -> Batch:
         return Batch(
@@ -529,6 +660,11 @@ class _Draft:
             gpus=self.gpus,
             lacks=tuple(self.lacks),
             progress=progress,
+            media=tuple(self.media),
+            tags=tuple(self.tags),
+            note=self.note,
+            renames=tuple(self.renames),
+            same_as=self.same_as,
         )
 
 
@@ -583,6 +719,17 @@ def _real(value: object, otherwise: float) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15:
         return float(value)
     return otherwise
+
+
+def _whole(value: object, most: int) -> int:
+    """A whole number between -`most` and `most`; 0 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= most:
+        return 0
+    return int(value)
+
+
+def _text(value: object, most: int) -> str:
+    return value[:most] if isinstance(value, str) else ""
 
 
 def _json(value: object) -> str:
