@@ -35,6 +35,8 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("metrics", "mlstudio.cli.metrics", "Print what a run measured, every point of it."),
     ("stop", "mlstudio.cli.stop", "Stop runs."),
     ("rm", "mlstudio.cli.remove", "Remove runs for good."),
+    ("import", "mlstudio.cli.import_runs", "Bring in runs of TensorBoard, MLflow, W&B, trackio, tables."),
+    ("export", "mlstudio.cli.export", "Write runs for TensorBoard, MLflow or as tables."),
     ("images", "mlstudio.cli.images", "List or remove images."),
     ("doctor", "mlstudio.cli.doctor", "Check this machine and say how to mend what is wrong."),
     ("settings", "mlstudio.cli.settings", "List and change settings."),

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mlstudio.services.code import CodeService
     from mlstudio.services.doctor import Doctor
     from mlstudio.services.examples import Examples
+    from mlstudio.services.exporting.exporter import Exporter
     from mlstudio.services.images import ImageService
+    from mlstudio.services.importing.importer import Importer
     from mlstudio.services.launcher import Launcher
     from mlstudio.services.recorder_control import RecorderControl
     from mlstudio.services.runs import RunService
@@ -135,6 +137,24 @@ class Studio:
             )
 
         return cast("RunService", self._part("runs", make))
+
+    @property
+    def importer(self) -> Importer:
+        def make() -> Importer:
+            from mlstudio.services.importing.importer import Importer
+
+            return Importer(self.home, lambda: self.history)
+
+        return cast("Importer", self._part("importer", make))
+
+    @property
+    def exporter(self) -> Exporter:
+        def make() -> Exporter:
+            from mlstudio.services.exporting.exporter import Exporter
+
+            return Exporter(lambda: self.history)
+
+        return cast("Exporter", self._part("exporter", make))
 
     @property
     def doctor(self) -> Doctor:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mlstudio.model.record import LogBlock, Medium, Points
-from mlstudio.model.run import Exit, ExitReason, RunEvent, RunState
-from mlstudio.services.importing.values import clean_name
+from mlstudio.model.run import Exit, ExitReason, RunState
+from mlstudio.services.importing.values import LAST_SECOND, clean_name
 
 PIECE_POINTS = 65_536
 """A piece has about this many points."""
@@ -75,12 +77,11 @@ class Piece:
     points: tuple[Points, ...] = ()
     media: tuple[Medium, ...] = ()
     log: tuple[LogBlock, ...] = ()
-    events: tuple[RunEvent, ...] = ()
     artifacts: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        return not (self.points or self.media or self.log or self.events or self.artifacts)
+        return not (self.points or self.media or self.log or self.artifacts)
 
 
 class Source(ABC):
@@ -184,6 +185,7 @@ class Gatherer:
         width: int = 0,
         height: int = 0,
         caption: str = "",
+        logger: str = "",
     ) -> None:
         clean = clean_name(name)
         if len(data) > MAX_MEDIUM_BYTES:
@@ -196,16 +198,24 @@ class Gatherer:
         self._waiting_bytes += len(data) + 1024
         self._media.append(
             Medium(
-                name=clean, kind=kind, logger=self._source.format, step=step, time=time, mime=mime, data=data,
+                name=clean, kind=kind, logger=logger or self._source.format, step=step, time=time, mime=mime, data=data,
                 width=width, height=height, caption=caption,
             )
         )  # fmt: skip
 
-    def take(self, mark: str, **more: object) -> Piece:
+    def take(
+        self,
+        mark: str,
+        *,
+        artifacts: tuple[tuple[str, int], ...] = (),
+        log: tuple[LogBlock, ...] = (),
+        logger: str = "",
+        unit: str = "",
+    ) -> Piece:
         """What was gathered, as a piece up to `mark`."""
         points = []
         for name, (steps, times, values) in self._series.items():
-            self._source.facts.saw(min(times), max(times))
+            self._saw(times)
             points.append(
                 Points(
                     name=name,
@@ -213,17 +223,28 @@ class Gatherer:
                     steps=steps,
                     times=times,
                     values=values,
-                    logger=self._source.format,
+                    unit=unit,
+                    logger=logger or self._source.format,
                 )
             )
         for medium in self._media:
             self._source.facts.saw(medium.time)
-        piece = Piece(mark=mark, points=tuple(points), media=tuple(self._media), **more)  # type: ignore[arg-type]
+        piece = Piece(mark=mark, points=tuple(points), media=tuple(self._media), log=log, artifacts=artifacts)
         self._series = {}
         self._media = []
         self._waiting_bytes = 0
         self.count = 0
         return piece
+
+    def _saw(self, times: array[float]) -> None:
+        """Set times that no calendar knows to 0, and note the first and the last of the others."""
+        seconds = np.frombuffer(times, np.float64)
+        right = (seconds > 0) & (seconds <= LAST_SECOND)
+        if not right.all():
+            seconds[~right] = 0.0
+            seconds = seconds[right]
+        if len(seconds):
+            self._source.facts.saw(float(seconds.min()), float(seconds.max()))
 
     def _kind(self, name: str) -> str:
         prefix = self._system_prefix

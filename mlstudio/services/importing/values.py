@@ -14,7 +14,7 @@ MAX_NAME = 1000
 MAX_TEXT = 10_000
 MAX_PARAMETERS = 10_000
 _MAX_DEPTH = 16
-_LAST_SECOND = 253402300799.0
+LAST_SECOND = 253402300799.0
 """The end of the year 9999, after which no calendar goes on."""
 _STEPS = 2**63
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -45,7 +45,7 @@ def clean_time(value: object) -> float | None:
         seconds = float(value)
     except OverflowError:
         return None
-    return seconds if 0.0 < seconds <= _LAST_SECOND else None
+    return seconds if 0.0 < seconds <= LAST_SECOND else None
 
 
 def parse_time(value: object) -> float | None:

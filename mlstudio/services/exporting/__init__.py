@@ -1,0 +1,1 @@
+"""Writing runs for other tools."""
