@@ -98,22 +98,28 @@ def complete_import(connection: Connection, number: int, found: ImportedRun) -> 
     """
     row = connection.execute(select(run).where(run.c.number == number)).one()
     is_first = row.phase == BEING_IMPORTED
+    # A source that was read on from where it had been read to may have told its end before.
+    has_ended = found.state is not RunState.LOST or not RunState(row.state).is_final
     values: dict[str, Any] = {
-        "state": found.state.value,
         "phase": "",
         "host": found.host or row.host,
         "created": min(found.created, row.created),
         "started": _first(row.started, found.started),
         "ended": _last(row.ended, found.ended),
-        "exit_reason": found.exit.reason.value if found.exit else None,
-        "exit_code": found.exit.code if found.exit else None,
-        "exit_signal": found.exit.signal if found.exit else None,
-        "exit_message": found.exit.message if found.exit else None,
-        "exit_try_this": found.exit.try_this if found.exit else None,
         "command": _list(found.command) if found.command else row.command,
         "commit_hash": found.commit or row.commit_hash,
         "lacks": _list(dict.fromkeys([*json.loads(row.lacks), *found.lacks])),
     }
+    if has_ended:
+        end = found.exit
+        values.update(
+            state=found.state.value,
+            exit_reason=end.reason.value if end is not None else None,
+            exit_code=end.code if end is not None else None,
+            exit_signal=end.signal if end is not None else None,
+            exit_message=end.message if end is not None else None,
+            exit_try_this=end.try_this if end is not None else None,
+        )
     if is_first:
         values.update(name=found.name, note=found.note or row.note)
     changes = {name: value for name, value in values.items() if row._mapping[name] != value}

@@ -15,6 +15,7 @@ from mlstudio.services.importing.mlflow_files import MlflowFolder, is_experiment
 from mlstudio.services.importing.source import Source
 from mlstudio.services.importing.studio_document import document_runs, is_document
 from mlstudio.services.importing.tables import table_runs
+from mlstudio.services.importing.tensorboard import is_event_file, tensorboard_run
 
 MAX_ENTRIES = 2_000_000
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -65,6 +66,11 @@ class _Finder:
         suffix = path.suffix.lower()
         if is_database(path):
             yield from self._database(path, is_named=True)
+        elif is_event_file(path.name):
+            run = tensorboard_run(path.parent, name=path.parent.resolve().name, only=path)
+            if run is None:
+                raise RequestError(f"Nothing has been written to {path} yet.", field="path")
+            yield run
         elif suffix in _TABLES:
             yield from table_runs(path, name=path.stem)
         elif suffix == ".json" and is_document(path):
@@ -103,6 +109,10 @@ class _Finder:
                 if meta.get("lifecycle_stage") == "deleted":
                     self._found.deleted += sum(map(is_folder, listed))
                     continue
+            if any(map(is_event_file, names)):
+                board = tensorboard_run(here, name=self._name(here))
+                if board is not None:
+                    yield board
             yield from self._files(here, sorted(names))
             if depth < MAX_DEPTH:
                 below = [entry for entry in listed if is_folder(entry) and entry.name not in _LEFT_ALONE]

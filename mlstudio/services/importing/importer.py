@@ -280,7 +280,9 @@ class _Reading:
                 points=piece.points,
                 media=piece.media,
                 artifacts=piece.artifacts,
+                parameters=tuple(redact_env(piece.parameters)),
                 log=piece.log,
+                lacks=tuple(self._source.problems),
                 events=(self._event(),) if is_first else (),
             )
             is_first = False

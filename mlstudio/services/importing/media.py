@@ -150,3 +150,16 @@ def image_size(data: bytes) -> tuple[int, int]:
         width, height = struct.unpack("<HH", data[6:10])
         return int(width), int(height)
     return 0, 0
+
+
+def mime_of_image(data: bytes) -> str:
+    """The MIME type of an image by its first bytes; empty for what is none."""
+    for magic, mime in (
+        (b"\x89PNG\r\n\x1a\n", "png"),
+        (b"\xff\xd8\xff", "jpeg"),
+        (b"GIF8", "gif"),
+        (b"BM", "bmp"),
+    ):
+        if data.startswith(magic):
+            return f"image/{mime}"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""

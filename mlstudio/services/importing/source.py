@@ -78,10 +78,12 @@ class Piece:
     media: tuple[Medium, ...] = ()
     log: tuple[LogBlock, ...] = ()
     artifacts: tuple[tuple[str, int], ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    """Of sources that tell them only once; others have them in `Facts`."""
 
     @property
     def is_empty(self) -> bool:
-        return not (self.points or self.media or self.log or self.artifacts)
+        return not (self.points or self.media or self.log or self.artifacts or self.parameters)
 
 
 class Source(ABC):
@@ -128,6 +130,8 @@ class Gatherer:
         self._system_prefix = system_prefix
         self._series: dict[str, tuple[array[int], array[float], array[float]]] = {}
         self._names: dict[str, str | None] = {}
+        self.parameters: dict[str, str] = {}
+        """For the next piece."""
         self._media: list[Medium] = []
         self._media_bytes = 0
         self._waiting_bytes = 0
@@ -229,9 +233,17 @@ class Gatherer:
             )
         for medium in self._media:
             self._source.facts.saw(medium.time)
-        piece = Piece(mark=mark, points=tuple(points), media=tuple(self._media), log=log, artifacts=artifacts)
+        piece = Piece(
+            mark=mark,
+            points=tuple(points),
+            media=tuple(self._media),
+            log=log,
+            artifacts=artifacts,
+            parameters=tuple(self.parameters.items()),
+        )
         self._series = {}
         self._media = []
+        self.parameters = {}
         self._waiting_bytes = 0
         self.count = 0
         return piece
