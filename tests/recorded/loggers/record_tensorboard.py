@@ -1,4 +1,4 @@
-"""Records event files with tensorboardX and with tensorboard's own protocol buffers: `python record_tensorboard.py FOLDER`.
+"""Records event files of tensorboardX and of tensorboard's own protocol buffers: `python record_tensorboard.py FOLDER`.
 
 The second kind (`tf2`) is laid out as `tf.summary` writes it: tensors with plugin metadata.
 """
@@ -28,7 +28,9 @@ def by_tensorboardx(folder: Path) -> None:
         writer.add_histogram("weights", numpy.arange(100) / 10, 7, walltime=1700000101)
         writer.add_image("picture", numpy.zeros((3, 4, 6), dtype="uint8"), 8, walltime=1700000102)
         writer.add_text("words", "some *text*", 9, walltime=1700000103)
-        writer.add_hparams({"lr": 0.5, "kind": "cnn", "deep": True}, {"hparam/acc": 0.75}, name="hp", global_step=1)
+        writer.add_hparams(
+            {"lr": 0.5, "kind": "cnn", "deep": True}, {"hparam/acc": 0.75}, name="hp", global_step=1
+        )
 
 
 def by_tensorflow(folder: Path) -> None:
@@ -45,7 +47,9 @@ def by_tensorflow(folder: Path) -> None:
     writer = writer_module.EventFileWriter(str(folder / "exp" / "tf2"))
 
     def add(tag: str, step: int, tensor: Any, metadata: Any, **how: Any) -> None:
-        value = summary.Summary.Value(tag=tag, tensor=util.make_tensor_proto(tensor, **how), metadata=metadata)
+        value = summary.Summary.Value(
+            tag=tag, tensor=util.make_tensor_proto(tensor, **how), metadata=metadata
+        )
         writer.add_event(
             event.Event(wall_time=1700001000 + step / 3, step=step, summary=summary.Summary(value=[value]))
         )
@@ -77,7 +81,11 @@ def read(folder: Path) -> dict[str, Any]:
     runs: dict[str, Any] = {}
     for run in found.Runs():
         series = {}
-        for tag in found.GetAccumulator(run).PluginTagToContent("scalars") if "scalars" in found.ActivePlugins() else ():
+        for tag in (
+            found.GetAccumulator(run).PluginTagToContent("scalars")
+            if "scalars" in found.ActivePlugins()
+            else ()
+        ):
             series[tag] = [
                 [event.step, event.wall_time, plain(util.make_ndarray(event.tensor_proto).item())]
                 for event in found.Tensors(run, tag)

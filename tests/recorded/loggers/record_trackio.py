@@ -18,7 +18,9 @@ def main() -> None:
         numpy = importlib.import_module("numpy")
         for place in range(2):
             run = trackio.init(
-                project="digits", name=f"trial-{place}", config={"lr": 0.1, "model": {"depth": place}, "tags": ["a", 1]}
+                project="digits",
+                name=f"trial-{place}",
+                config={"lr": 0.1, "model": {"depth": place}, "tags": ["a", 1]},
             )
             for step in range(12):
                 trackio.log({"loss": 1 / (step + 1 + place), "val": {"acc": step / 12}, "epoch": step // 4})

@@ -22,7 +22,12 @@ def train(wandb: Any, numpy: Any, *, place: int, code: int) -> dict[str, Any]:
         id=f"abcd000{place}",
         tags=["small", "cnn"],
         notes="two lines\nof notes",
-        config={"lr": 0.001, "optimizer": {"name": "adam", "betas": [0.9, 0.999]}, "deep": True, "api_key": "s3cr3t"},
+        config={
+            "lr": 0.001,
+            "optimizer": {"name": "adam", "betas": [0.9, 0.999]},
+            "deep": True,
+            "api_key": "s3cr3t",
+        },
     )
     series: dict[str, list[list[Any]]] = {}
 
@@ -50,7 +55,9 @@ def train(wandb: Any, numpy: Any, *, place: int, code: int) -> dict[str, Any]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        os.environ.update(WANDB_MODE="offline", WANDB_DISABLE_CODE="true", WANDB_DISABLE_GIT="true", WANDB_SILENT="true")
+        os.environ.update(
+            WANDB_MODE="offline", WANDB_DISABLE_CODE="true", WANDB_DISABLE_GIT="true", WANDB_SILENT="true"
+        )
         os.environ.update(WANDB_HOST="recorder", WANDB_USERNAME="somebody", WANDB_CONSOLE="off")
         wandb = importlib.import_module("wandb")
         numpy = importlib.import_module("numpy")
