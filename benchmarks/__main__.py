@@ -14,11 +14,17 @@ BENCHMARKS = {
     "launch": ("benchmarks.launch", 9, "a run beside `docker run` of the same image"),
     "rebuild": ("benchmarks.rebuild", 9, "a rebuild after an edit beside `docker build`"),
     "window": ("benchmarks.window", 7, "the window's first picture beside an empty PySide6 window"),
+    "series": ("benchmarks.series", 5, "points written, stored and read beside other trackers"),
+    "scale": ("benchmarks.scale", 9, "a history that grows; `scale --help` tells how large it can be"),
     "log-cost": ("benchmarks.log_cost", 7, "mlstudio.log beside other ways to keep numbers"),
 }
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["scale"] and len(sys.argv) > 2:
+        from benchmarks.scale import main as scale
+
+        return scale(sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure ML Studio beside its peers, in turns, on this machine.",
@@ -36,10 +42,11 @@ def main() -> int:
     found: list[Comparison] = []
     for name in options.names or BENCHMARKS:
         module, rounds, _ = BENCHMARKS[name]
-        comparison: Comparison = importlib.import_module(module).compare(options.rounds or rounds)
-        found.append(comparison)
-        print(f"── {name} " + "─" * (70 - len(name)))
-        print(table(comparison), end="\n\n", flush=True)
+        compared = importlib.import_module(module).compare(options.rounds or rounds)
+        for comparison in [compared] if isinstance(compared, Comparison) else compared:
+            found.append(comparison)
+            print(f"── {comparison.name} " + "─" * (70 - len(comparison.name)))
+            print(table(comparison), end="\n\n", flush=True)
     if options.json:
         report = {"python": sys.version, "benchmarks": [comparison.as_json() for comparison in found]}
         options.json.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
