@@ -16,6 +16,7 @@ from mlstudio.services.importing.source import Source
 from mlstudio.services.importing.studio_document import document_runs, is_document
 from mlstudio.services.importing.tables import table_runs
 from mlstudio.services.importing.tensorboard import is_event_file, tensorboard_run
+from mlstudio.services.importing.wandb_folder import WandbFolder, wandb_file
 
 MAX_ENTRIES = 2_000_000
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -71,6 +72,8 @@ class _Finder:
             if run is None:
                 raise RequestError(f"Nothing has been written to {path} yet.", field="path")
             yield run
+        elif suffix == ".wandb":
+            yield WandbFolder(path.parent, path)
         elif suffix in _TABLES:
             yield from table_runs(path, name=path.stem)
         elif suffix == ".json" and is_document(path):
@@ -109,6 +112,10 @@ class _Finder:
                 if meta.get("lifecycle_stage") == "deleted":
                     self._found.deleted += sum(map(is_folder, listed))
                     continue
+            file = wandb_file(here, names)
+            if file is not None:
+                yield WandbFolder(here, file)
+                continue
             if any(map(is_event_file, names)):
                 board = tensorboard_run(here, name=self._name(here))
                 if board is not None:
