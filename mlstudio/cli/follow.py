@@ -14,7 +14,7 @@ from mlstudio.cli.safe_text import cut, safe_line
 from mlstudio.cli.session import Session
 from mlstudio.model.errors import NotFound
 from mlstudio.model.run import LogLine, RunState, RunSummary
-from mlstudio.services.words import number_text, seconds_text, state_mark
+from mlstudio.services.words import number_text, seconds_text, state_mark, state_text
 
 _LOOK_EVERY_S = 0.1
 _DRAW_EVERY_S = 0.4
@@ -134,9 +134,12 @@ def end_lines(session: Session, summary: RunSummary) -> list[str]:
 def ending(summary: RunSummary) -> str:
     """One sentence about how a run ended."""
     colour = {RunState.SUCCEEDED: "green", RunState.FAILED: "red", RunState.LOST: "red"}.get(summary.state)
+    if summary.is_imported and summary.state is RunState.LOST:
+        colour = None
     duration = summary.duration_s(time.time())
     took = f" after {seconds_text(duration)}" if duration is not None else ""
-    head = click.style(f"{state_mark(summary.state)} {summary.name} {summary.state.value}{took}", fg=colour)
+    state = state_text(summary)
+    head = click.style(f"{state_mark(summary.state)} {summary.name} {state}{took}", fg=colour)
     if summary.exit is None or summary.state is RunState.SUCCEEDED:
         return head
     said = safe_line(summary.exit.message).rstrip(".") or (

@@ -13,6 +13,7 @@ from mlstudio.cli.safe_text import cut, safe_line
 from mlstudio.cli.session import EXIT_WORLD, Session, pass_session
 from mlstudio.cli.show import moment
 from mlstudio.cli.tables import Column, table
+from mlstudio.model.run import RunState
 from mlstudio.services.importing.importer import Imported, ImportProgress, ImportReport
 from mlstudio.services.words import count_text, seconds_text
 
@@ -148,12 +149,17 @@ def _say_problems(session: Session, report: ImportReport) -> None:
         session.note(f"… and {len(notes) - _MOST_TOLD} more (--json has all).")
 
 
+def _state(run: Imported) -> str:
+    state = "end unknown" if run.state is RunState.LOST else run.state.value
+    return state if run.is_new else f"{state}, grown"
+
+
 def _row(run: Imported) -> tuple[str, ...]:
     return (
         str(run.run.number) if run.run is not None else "",
         run.name,
         run.format,
-        "not read" if run.error else run.state.value if run.is_new else f"{run.state.value}, grown",
+        "not read" if run.error else _state(run),
         str(run.series),
         f"{run.points:,}",
         str(run.media) if run.media else "",

@@ -11,7 +11,7 @@ from mlstudio.cli.options import json_option
 from mlstudio.cli.session import Session, pass_session
 from mlstudio.cli.tables import Column, table
 from mlstudio.model.run import RunState, RunSummary
-from mlstudio.services.words import ago_text, number_text, seconds_text, state_mark
+from mlstudio.services.words import ago_text, number_text, seconds_text, state_mark, state_text
 
 _EXAMPLES = """\b
 Examples:
@@ -86,7 +86,7 @@ def _row(run: RunSummary, now: float) -> tuple[str, ...]:
     return (
         str(run.number),
         run.name,
-        f"{state_mark(run.state)} {run.state.value}",
+        f"{state_mark(run.state)} {state_text(run)}",
         progress_text(run),
         "  ".join(f"{name} {number_text(values[name])}" for name in names),
         seconds_text(run.duration_s(now)) if run.started is not None else "",
@@ -97,7 +97,7 @@ def _row(run: RunSummary, now: float) -> tuple[str, ...]:
 
 def progress_text(run: RunSummary) -> str:
     """``40 %, 2 min 05 s left``, or what a waiting run is doing."""
-    if run.state.is_final:
+    if run.is_over:
         return ""
     if run.progress is None or run.phase:
         return run.phase

@@ -44,7 +44,7 @@ def command(
             summary = Follower(session, run_id, both_to_stdout=True, with_status=False, start=start).follow(
                 until=lambda: pressed.count > 0
             )
-        if summary.state is RunState.LOST:
+        if summary.state is RunState.LOST and not summary.is_imported:
             session.note("The run is lost: its container is gone.")
         return
     wanted = None if search is None else _found(session, run_id, search, start)
@@ -71,6 +71,10 @@ def command(
             click.echo(safe_line(rest.text, colour=True))
     if session.wants_json:
         session.put_json({"run": run_id, "lines": entries})
+    elif not runs.log_count(run_id) and rest is None:
+        run_now = runs.get(run_id)
+        if run_now.is_imported:
+            session.note(f"{run_now.name} was imported from {run_now.engine}, which kept no output.")
 
 
 def _found(session: Session, run_id: str, text: str, start: int) -> set[int]:

@@ -103,7 +103,14 @@ def _lines(
     lines = [click.style(safe_line(run.name), bold=True) + f"  (run {run.number}, {run.id})", _state(run)]
     facts: list[tuple[str, str]] = [
         ("command", shlex.join(run.command)),
-        ("engine", " ".join(part for part in (run.engine, f"({run.engine_kind})", run.host) if part)),
+        ("imported", imported_from(detail) if run.is_imported else ""),
+        (
+            "engine",
+            ""
+            if run.is_imported
+            else " ".join(part for part in (run.engine, f"({run.engine_kind})", run.host) if part),
+        ),
+        ("host", run.host if run.is_imported else ""),
         ("gpus", ", ".join(run.gpus)),
         ("created", moment(run.created)),
         ("started", moment(run.started)),
@@ -112,10 +119,7 @@ def _lines(
         ("image", _image_words(run, image)),
         ("code", _code_words(detail)),
         ("hardware", _hardware(environment)),
-        (
-            "packages",
-            count_text(len(packages_of(environment, image)), "package") + " (--packages lists them)",
-        ),
+        ("packages", _packages_words(len(packages_of(environment, image)), is_imported=run.is_imported)),
         ("tags", " ".join(run.tags)),
         ("note", run.note),
         ("missing", " ".join(run.lacks)),
@@ -157,6 +161,21 @@ def _state(run: RunSummary) -> str:
         return ending(run)
     doing = progress_text(run)
     return f"{state_mark(run.state)} {run.state.value}" + (f", {safe_line(doing)}" if doing else "")
+
+
+def imported_from(detail: RunDetail) -> str:
+    """Where an imported run came from: ``tensorboard, /home/me/runs/a, on 2026-11-23 17:16:08``."""
+    for event in detail.events:
+        if event.type == "imported":
+            source = json.loads(event.data_json).get("source", "")
+            return f"{detail.summary.engine}, {source}, on {moment(event.time)}"
+    return detail.summary.engine
+
+
+def _packages_words(count: int, *, is_imported: bool) -> str:
+    if is_imported and not count:
+        return ""
+    return count_text(count, "package") + " (--packages lists them)"
 
 
 def _image_words(run: RunSummary, image: ImageRecord | None) -> str:

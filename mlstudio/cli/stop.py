@@ -35,7 +35,9 @@ def command(session: Session, runs: tuple[str, ...], grace: float | None, now: b
         ended.append(summary)
         if session.wants_json:
             continue
-        if before.state.is_final:
+        if before.is_imported:
+            session.say(f"{summary.name} was imported: nothing of it runs here.")
+        elif before.state.is_final:
             session.say(f"{summary.name} was over already: {summary.state.value}.")
         elif summary.state.is_final or summary.state is RunState.LOST:
             session.say(f"{summary.name} {summary.state.value}.")

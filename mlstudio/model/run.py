@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mlstudio.model.code import CodeSource, Travel
+from mlstudio.model.host import EngineKind
 from mlstudio.model.image import ImageSpec
 
 
@@ -238,6 +239,16 @@ class RunSummary:
     """Batches that are missing and could not be recovered from the spool."""
     revision: int = 0
     """Grows with every change to the run; viewers ask for what is newer than the last one they saw."""
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another tool recorded it: there is no container, and nothing to run again."""
+        return self.engine_kind == EngineKind.IMPORTED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come of it by itself."""
+        return self.state.is_final or self.is_imported
 
     def duration_s(self, now: float) -> float | None:
         if self.started is None:

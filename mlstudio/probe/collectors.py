@@ -85,5 +85,7 @@ class Collectors:
 
 def make_collectors(config: ProbeConfig, intake: Intake, root: str) -> Collectors:
     """The collectors of this program. One is added with a module and a line here."""
-    collectors: List[Collector] = []
+    from mlstudio.probe.files import FileCollector
+
+    collectors: List[Collector] = [FileCollector(config, intake, root)]
     return Collectors(collectors, intake)

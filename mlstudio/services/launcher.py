@@ -177,8 +177,19 @@ class Launcher:
             raise
 
     def again(self, run_id: str) -> RunSpec:
-        """The spec of an earlier run, ready to be launched or changed. Hidden values stay hidden: see `submit`."""
-        return self._history.detail(run_id).spec
+        """The spec of an earlier run, ready to be launched or changed. Hidden values stay hidden: see `submit`.
+
+        Raises RequestError for a run that another tool recorded.
+        """
+        detail = self._history.detail(run_id)
+        if detail.summary.is_imported:
+            raise RequestError(
+                f"{detail.summary.name} was imported and cannot be run again from here.",
+                field="run",
+                why="What it ran, and in what, was not recorded by ML Studio.",
+                try_this="`mlstudio run FOLDER` starts a run of its code.",
+            )
+        return detail.spec
 
     # -- the way of a launch ------------------------------------------------------------------------------------
 

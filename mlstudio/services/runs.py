@@ -168,7 +168,7 @@ class RunService:
         the container has ended; the recorder writes how. Quiet for a run that is over.
         """
         summary = self._history.summary(run_id)
-        if summary.state.is_final:
+        if summary.is_over:
             return summary
         self._history.set_desired(run_id, "stopped", grace_s=grace_s)
         self._recorder.ensure()

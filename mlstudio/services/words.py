@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlstudio.model.run import RunState
+from mlstudio.model.run import RunState, RunSummary
 
 
 def bytes_text(size: float) -> str:
@@ -59,6 +59,14 @@ def number_text(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.5g}"
+
+
+def state_text(run: RunSummary) -> str:
+    """How a run stands, in a word or two."""
+    if run.is_imported and run.state is RunState.LOST:
+        # Nothing went wrong: most tools just do not say how a run ends.
+        return run.phase or "end unknown"
+    return run.state.value
 
 
 def state_mark(state: RunState) -> str:

@@ -26,6 +26,8 @@ from mlstudio.store.tails import pack_tail
 
 _TAIL_ROWS = 64
 _TAIL_POINTS = 131_072
+_TAIL_POINTS_OF_MANY = 1_000_000
+"""Of thousands of series more waits in the tail: sealing a few points of each would cost more than it saves."""
 _LOOSE_BLOCKS = 64
 _LOOSE_BYTES = 256 * 1024
 _VECTOR_FROM = 64
@@ -102,9 +104,12 @@ def apply_batch(
         }
     for old, new in batch.renames:
         cursor.execute(
-            "UPDATE series SET name = ? WHERE run = ? AND kind = 'metric' AND name = ?", (new, state.number, old)
+            "UPDATE series SET name = ? WHERE run = ? AND kind = 'metric' AND name = ?",
+            (new, state.number, old),
         )
-        ids = {(kind, new if (kind, name) == ("metric", old) else name): key for (kind, name), key in ids.items()}
+        ids = {
+            (kind, new if (kind, name) == ("metric", old) else name): key for (kind, name), key in ids.items()
+        }
     if batch.points:
         ids = _add_points(cursor, state, batch.points, ids)
     cursor.executemany(
@@ -256,7 +261,7 @@ def _add_points(cursor: sqlite3.Cursor, state: _State, points: Sequence[Points],
     if not rows:
         return ids
     cursor.executemany(_UPDATE_SERIES, latest)
-    if state.tail_points + count >= _TAIL_POINTS:
+    if state.tail_points + count >= max(_TAIL_POINTS, min(_TAIL_ROWS * len(rows), _TAIL_POINTS_OF_MANY)):
         # So much at once is not written twice.
         seal_tail(cursor, state.number, more=[(row[0], _as_columns(*row[1:])) for row in rows])
         state.tail_rows = state.tail_points = 0

@@ -19,6 +19,8 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "resources").glob("examples/*/*.md")]
 )
 
+_EXTRAS = ("parquet", "notebook")
+
 
 def _project() -> dict[str, object]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -48,6 +50,12 @@ def test_every_dependency_is_imported_and_every_import_is_declared() -> None:
         for module in _imported_packages()
         for name in by_module.get(module, [module])[:1]
     }
+    # What only some need is imported where it is needed, with a sentence on how to install it.
+    extras = _project()["optional-dependencies"]
+    assert isinstance(extras, dict)
+    optional = {canonicalize_name(Requirement(line).name) for name in _EXTRAS for line in extras[name]}
+    assert optional <= imported
+    imported -= optional
     # shiboken6 comes with PySide6 and belongs to it; of qtawesome only the icon font is read.
     assert imported - {"shiboken6"} == declared - {"qtawesome"}
 

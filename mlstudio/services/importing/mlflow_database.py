@@ -65,7 +65,7 @@ class MlflowRow(Source):
         self._end = mlflow_facts.milliseconds(row[4])
         self.is_deleted = row[5] == "deleted"
         self._artifacts = str(row[6] or "")
-        self.facts.created = self.facts.started = mlflow_facts.milliseconds(row[3])
+        mlflow_facts.set_start(self.facts, row[3])
         mlflow_facts.set_state(self.facts, row[2])
 
     def read(self, mark: str) -> Iterator[Piece]:

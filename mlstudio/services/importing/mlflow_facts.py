@@ -34,6 +34,12 @@ def set_state(facts: Facts, status: object, *, is_deleted: bool = False) -> None
         facts.end_unknown("When it was imported, MLflow did not say that it had ended.")
 
 
+def set_start(facts: Facts, value: object) -> None:
+    """When the run began, in milliseconds."""
+    facts.created = facts.started = milliseconds(value)
+    facts.start_is_told = facts.started is not None
+
+
 def milliseconds(value: object) -> float | None:
     """MLflow's times are milliseconds."""
     if isinstance(value, int) and not isinstance(value, bool):

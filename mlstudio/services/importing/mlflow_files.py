@@ -78,7 +78,7 @@ class MlflowFolder(Source):
         self._meta = meta
         self._root = root
         facts = self.facts
-        facts.created = facts.started = mlflow_facts.milliseconds(meta.get("start_time"))
+        mlflow_facts.set_start(facts, meta.get("start_time"))
         mlflow_facts.set_state(facts, meta.get("status"))
         mlflow_facts.apply_tags(facts, self._small_files("tags"), experiment=experiment)
         if meta.get("run_name"):

@@ -31,6 +31,8 @@ class Facts:
     state: RunState = RunState.LOST
     created: float | None = None
     started: float | None = None
+    start_is_told: bool = False
+    """`started` is the source's own word, and not just the time of the first point."""
     ended: float | None = None
     exit: Exit | None = None
     host: str = ""
@@ -45,7 +47,7 @@ class Facts:
 
     def saw(self, first: float, last: float | None = None) -> None:
         """Something happened at this time (or from the one to the other): the run had begun, and was not over."""
-        if first > 0 and (self.started is None or first < self.started):
+        if first > 0 and not self.start_is_told and (self.started is None or first < self.started):
             self.started = first
         last = first if last is None else last
         if last > 0 and (self.ended is None or last > self.ended):

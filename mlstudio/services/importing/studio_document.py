@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlstudio.model.errors import RequestError, WorldError
+from mlstudio.model.record import LogBlock
 from mlstudio.model.run import Exit, ExitReason, RunState
 from mlstudio.services.importing.source import Gatherer, Piece, Source
 from mlstudio.services.importing.values import (
@@ -24,6 +25,7 @@ from mlstudio.services.importing.values import (
 FORMAT = "mlstudio-runs"
 VERSION = 1
 _MAX_BYTES = 512 * 1024 * 1024
+_LINES_AT_ONCE = 5000
 _KINDS = ("histogram", "image", "text", "audio", "table")
 
 
@@ -126,6 +128,7 @@ class StudioRun(Source):
         if artifacts and not done.get("artifacts"):
             done["artifacts"] = 1
             yield gatherer.take(json.dumps(done), artifacts=artifacts)
+        yield from self._log(gatherer, done)
         yield gatherer.take(json.dumps(done))
         self.facts.started = clean_time(self._run.get("started")) or self.facts.started
         self.facts.ended = clean_time(self._run.get("ended")) or self.facts.ended
@@ -149,6 +152,20 @@ class StudioRun(Source):
                     yield gatherer.take(json.dumps(done), logger=_text(series, "logger"))
             self.done_bytes += count
             yield gatherer.take(json.dumps(done), logger=_text(series, "logger"), unit=_text(series, "unit"))
+
+    def _log(self, gatherer: Gatherer, done: dict[str, int]) -> Iterator[Piece]:
+        """Lines of [time, whether it went to standard error, text]."""
+        lines = _list(self._run, "log")
+        while (place := done.get("log", 0)) < len(lines):
+            data = bytearray()
+            spans = []
+            for line in lines[place : place + _LINES_AT_ONCE]:
+                if isinstance(line, list) and len(line) == 3 and isinstance(line[2], str):
+                    text = clean_text(line[2], most=65_536).encode() + b"\n"
+                    data += text
+                    spans.append((line[1] is True, len(text), clean_time(line[0]) or 0.0))
+            done["log"] = place + _LINES_AT_ONCE
+            yield gatherer.take(json.dumps(done), log=(LogBlock(data=bytes(data), spans=tuple(spans)),))
 
     def _medium(self, gatherer: Gatherer, item: dict[str, Any]) -> None:
         step, time = parse_step(item.get("step")), clean_time(item.get("time")) or 0.0

@@ -113,6 +113,7 @@ class WandbFolder(Source):
             start = clean_time(record.start_time)
             if start is not None:
                 self._start = facts.created = facts.started = start
+                facts.start_is_told = True
             self._config(record.config)
         elif isinstance(record, reading.Config):
             self._config(record.items)

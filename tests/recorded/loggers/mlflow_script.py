@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import mlflow  # type: ignore[import-not-found]
-from mlflow.entities import Metric, Param, RunTag, ViewType  # type: ignore[import-not-found]
+import mlflow
+from mlflow.entities import Metric, Param, RunTag, ViewType
 
 FOUND: dict[str, Any] = {}
 
@@ -88,7 +88,7 @@ def train(client: Any) -> str:
 
 def files(client: Any, run_id: str) -> None:
     import numpy as np
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
     with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as folder:
         one = Path(folder) / "one.csv"
@@ -105,7 +105,9 @@ def files(client: Any, run_id: str) -> None:
         rows = mlflow.load_table("answers.json", run_ids=[run_id])
         FOUND["table"] = rows[["question", "score"]].values.tolist()
         frame = pd.DataFrame({"x": [1, 2], "y": [0, 1]})
-        dataset = mlflow.data.from_pandas(frame, source="https://data.example/x.csv", name="small", targets="y")
+        dataset = mlflow.data.from_pandas(
+            frame, source="https://data.example/x.csv", name="small", targets="y"
+        )
         mlflow.log_input(dataset, context="training")
         FOUND["hello"] = mlflow.artifacts.load_text(mlflow.get_artifact_uri("words/hello.txt"))
         FOUND["dict"] = mlflow.artifacts.load_dict(f"runs:/{run_id}/words/dict.json")
@@ -133,9 +135,12 @@ def look(client: Any, run_id: str) -> None:
     client.restore_experiment(other)
     FOUND["experiments"] = sorted(found.name for found in client.search_experiments())
     FOUND["by tag"] = [
-        found.name for found in client.search_experiments(filter_string="tags.`for` = 'tests' AND name LIKE 're%'")
+        found.name
+        for found in client.search_experiments(filter_string="tags.`for` = 'tests' AND name LIKE 're%'")
     ]
-    made = client.create_run(digits.experiment_id, start_time=1700000000000, tags={"x": "y"}, run_name="by hand")
+    made = client.create_run(
+        digits.experiment_id, start_time=1700000000000, tags={"x": "y"}, run_name="by hand"
+    )
     client.log_metric(made.info.run_id, "loss", 3)
     client.update_run(made.info.run_id, name="by hand too")
     client.set_terminated(made.info.run_id, "FAILED", 1700000050000)
@@ -165,7 +170,9 @@ def look(client: Any, run_id: str) -> None:
     ]
     ordered = client.search_runs(experiments, "metrics.loss > 0", order_by=["metrics.loss DESC"])
     FOUND["ordered"] = [found.data.metrics["loss"] for found in ordered]
-    ordered = client.search_runs(experiments, "tags.x = 'y'", order_by=["params.lr ASC", "attributes.end_time"])
+    ordered = client.search_runs(
+        experiments, "tags.x = 'y'", order_by=["params.lr ASC", "attributes.end_time"]
+    )
     FOUND["ordered too"] = [found.info.run_name for found in ordered]
     client.delete_run(made.info.run_id)
     FOUND["deleted run"] = client.get_run(made.info.run_id).info.lifecycle_stage
@@ -214,8 +221,8 @@ def models(client: Any, run_id: str) -> None:
 
 
 def sklearn() -> None:
-    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
-    from sklearn.model_selection import GridSearchCV  # type: ignore[import-untyped]
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
 
     mlflow.set_experiment("sklearn")
     mlflow.autolog(silent=True)
@@ -244,7 +251,8 @@ def sklearn() -> None:
         mlflow.set_logged_model_tags(info.model_id, {"x": "y"})
         mlflow.delete_logged_model_tag(info.model_id, "x")
         FOUND["logged models"] = [
-            found.name for found in mlflow.search_logged_models(output_format="list", filter_string="name = 'model'")
+            found.name
+            for found in mlflow.search_logged_models(output_format="list", filter_string="name = 'model'")
         ]
         mlflow.log_metric("by model", 1.5, model_id=info.model_id, run_id=run.info.run_id)
         FOUND["model's metrics"] = [

@@ -1,6 +1,6 @@
-"""Records what MLflow's client says to MLflow's own server, and what that answers: `python record_mlflow_calls.py FOLDER`.
+"""Records what MLflow's client says to MLflow's own server, and the answers: `python record_mlflow_calls.py FOLDER`.
 
-Written are ``mlflow<version>-calls.json``, the calls in order, and ``mlflow<version>-found.json``, what the script read back.
+Written are ``mlflow<version>-calls.json``, the calls in order, and ``mlflow<version>-found.json``: what was read back.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             {
                 "method": self.command,
                 "path": self.path,
-                "headers": {name: headers[name] for name in ("User-Agent", "Content-Type") if name in headers},
+                "headers": {
+                    name: headers[name] for name in ("User-Agent", "Content-Type") if name in headers
+                },
                 "body": _parsed(body),
                 "status": response.status,
                 "answer": _parsed(answer),

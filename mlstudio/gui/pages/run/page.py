@@ -14,7 +14,7 @@ from mlstudio.gui.launches import LaunchView
 from mlstudio.gui.pages.run.curves import CurvesTab
 from mlstudio.gui.pages.run.facts import CodeTab, EnvironmentTab
 from mlstudio.gui.pages.run.log import LogPane
-from mlstudio.gui.pages.runs.columns import host_words
+from mlstudio.gui.pages.runs.columns import AGAIN, NOT_AGAIN, host_words, state_key
 from mlstudio.gui.plots.source import Axis
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.buttons import Button, Chip
@@ -169,7 +169,7 @@ class RunPage(QWidget):
         self.stop_button = Button("Stop", theme, icon="ph.stop-fill")
         self.stop_button.clicked.connect(self._on_stop_clicked)
         self.again_button = Button("Again", theme, icon="ph.arrow-clockwise")
-        self.again_button.setToolTip("Launch the same once more")
+        self.again_button.setToolTip(AGAIN)
         self.again_button.clicked.connect(self._on_again_clicked)
         first.addWidget(self.stop_button)
         first.addWidget(self.again_button)
@@ -277,11 +277,17 @@ class RunPage(QWidget):
     def _show_head(self, run: RunSummary) -> None:
         self._dot.set_colour(run.colour)
         self._name.setText(run.name)
-        self._state.set_state(run.state.value)
+        self._state.set_state(state_key(run))
         self._command.setText(" ".join(run.command))
         is_live = not run.state.is_final and run.state is not RunState.LOST
         self.stop_button.setVisible(is_live)
         self.stop_button.setEnabled(run.desired != "stopped")
+        if run.is_imported:
+            self.again_button.setEnabled(False)
+            self.again_button.setToolTip(NOT_AGAIN)
+        elif self.again_button.toolTip() == NOT_AGAIN:
+            self.again_button.setEnabled(True)
+            self.again_button.setToolTip(AGAIN)
         self._bar.setVisible(run.progress is not None and run.state is RunState.RUNNING)
         self._bar.set_share(run.progress.fraction if run.progress is not None else 0.0)
         words = run.phase
@@ -321,6 +327,10 @@ class RunPage(QWidget):
                 try_this=how.try_this,
                 act=("Show the log", lambda: self.tabs.choose("log")) if self.tabs.current != "log" else None,
             )
+        elif run.state is RunState.LOST and run.is_imported:
+            self.trouble.clear()
+            if run.lacks:
+                self.trouble.show_words(run.lacks[0], why=" ".join(run.lacks[1:]), level="warning")
         elif run.state is RunState.LOST:
             words = how.message if how is not None else "Its container or its engine is gone."
             self.trouble.show_words(words, try_this=how.try_this if how else "", level="warning")

@@ -145,6 +145,17 @@ def parameter_of(run: RunSummary, name: str) -> str:
     return next((value for key, value in run.parameters if key == name), NONE)
 
 
+AGAIN = "Launch the same once more"
+NOT_AGAIN = (
+    "An imported run cannot be run again from here: what it ran, and in what, was not recorded by ML Studio."
+)
+
+
+def state_key(run: RunSummary) -> str:
+    """The name of the run's state among the theme's: one that was imported without its end is not lost."""
+    return "imported" if run.is_imported and run.state is RunState.LOST else run.state.value
+
+
 def progress_words(run: RunSummary, now: float) -> tuple[str, str]:
     """(words, colour) of the progress cell of a run that shows no bar."""
     match run.state:
@@ -159,6 +170,8 @@ def progress_words(run: RunSummary, now: float) -> tuple[str, str]:
         case RunState.STOPPED:
             share = f"at {run.progress.fraction:.0%}, by you" if run.progress else "by you"
             return share.replace("%", " %"), "text.tertiary"
+        case RunState.LOST if run.is_imported:
+            return run.phase or when_text(run.ended, now=now), "text.tertiary"
         case RunState.LOST:
             return (run.exit.message if run.exit else run.phase) or "No contact", "status.warning"
         case RunState.FAILED:
@@ -168,6 +181,8 @@ def progress_words(run: RunSummary, now: float) -> tuple[str, str]:
 def host_words(run: RunSummary) -> tuple[str, str]:
     """(host, GPUs) of a run."""
     host = run.engine if run.engine_kind != "process" else "process, no container"
+    if run.is_imported:
+        return f"from {run.engine}", ""
     names = list(dict.fromkeys(run.gpus))
     count = f"{len(run.gpus)} × " if len(run.gpus) > 1 else ""
     return host, f"{count}{names[0]}" if names else "CPU" if run.started is not None else ""

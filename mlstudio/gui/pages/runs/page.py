@@ -15,8 +15,10 @@ from mlstudio.gui.bridge import Bridge, ChangeSet
 from mlstudio.gui.figures import count_text
 from mlstudio.gui.launches import LaunchView
 from mlstudio.gui.pages.runs.columns import (
+    AGAIN,
     FIRST,
     LAST,
+    NOT_AGAIN,
     TAGS,
     Column,
     metric_column,
@@ -408,17 +410,19 @@ class RunsPage(QWidget):
         chosen = self._chosen()
         self._selected.setText(f"{len(chosen)} selected" if chosen else "None selected")
         self._selected.set_tone("primary" if chosen else "tertiary")
-        live = [run for run in chosen if not run.state.is_final and run.desired != "stopped"]
+        live = [run for run in chosen if not run.is_over and run.desired != "stopped"]
         self.open_button.setEnabled(len(chosen) == 1)
         self.stop_button.setEnabled(bool(live))
-        self.again_button.setEnabled(len(chosen) == 1)
+        is_imported = any(run.is_imported for run in chosen)
+        self.again_button.setEnabled(len(chosen) == 1 and not is_imported)
+        self.again_button.setToolTip(NOT_AGAIN if is_imported else AGAIN)
         self.delete_button.setEnabled(bool(chosen))
 
     def _on_open_clicked(self) -> None:
         self.run_opened.emit(self.view.chosen_ids()[0])
 
     def _on_stop_clicked(self) -> None:
-        live = [run for run in self._chosen() if not run.state.is_final][:MOST_STOPS]
+        live = [run for run in self._chosen() if not run.is_over][:MOST_STOPS]
         for run in live:
             self._bridge.call(partial(self._studio.runs.stop, run.id), owner=self)
         self._bridge.notice(f"Asked {_names(live)} to stop.")
@@ -429,7 +433,7 @@ class RunsPage(QWidget):
 
     def _on_delete_clicked(self) -> None:
         chosen = self._chosen()
-        live = [run for run in chosen if not run.state.is_final]
+        live = [run for run in chosen if not run.is_over]
         points = sum(metric.count for run in chosen for metric in run.metrics)
         box = QMessageBox(self)
         box.setWindowTitle("Delete runs")

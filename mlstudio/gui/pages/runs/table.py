@@ -22,6 +22,7 @@ from mlstudio.gui.pages.runs.columns import (
     host_words,
     parameter_of,
     progress_words,
+    state_key,
     tooltip_of,
     value_of,
 )
@@ -197,7 +198,7 @@ class RunTable(QAbstractTableModel):
             case Kind.NAME:
                 return run.name
             case Kind.STATE:
-                return run.state.value.capitalize()
+                return "End unknown" if state_key(run) == "imported" else run.state.value.capitalize()
             case Kind.PROGRESS:
                 if run.state is RunState.RUNNING and run.progress is not None:
                     return f"{run.progress.fraction:.0%}"

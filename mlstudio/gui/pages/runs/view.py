@@ -33,7 +33,7 @@ from PySide6.QtWidgets import (
 )
 
 from mlstudio.gui.figures import duration_text
-from mlstudio.gui.pages.runs.columns import Column, Kind, host_words, progress_words, value_of
+from mlstudio.gui.pages.runs.columns import Column, Kind, host_words, progress_words, state_key, value_of
 from mlstudio.gui.pages.runs.table import RunTable
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.dot import draw_run_dot
@@ -97,7 +97,7 @@ class RunDelegate(QStyledItemDelegate):
             case Kind.NAME:
                 self._text(painter, inner, run.name, "text.tertiary" if hidden else "text.primary")
             case Kind.STATE:
-                icon, word, colour = theme.state(run.state.value)
+                icon, word, colour = theme.state(state_key(run))
                 side = theme.length("icon.state")
                 box = QRectF(inner.left(), inner.center().y() - side / 2 + 0.5, side, side)
                 theme.draw_icon(painter, icon, box, colour)
