@@ -158,8 +158,8 @@ def test_init_writes_what_run_reads(terminal: Terminal, project: Path) -> None:
     assert "already" in terminal("init", project, expect=2).output
     terminal("init", project, "--force")
 
-    from mlstudio.services.wishes import Words, spec_from
     from mlstudio.services.studio import Studio
+    from mlstudio.services.wishes import Words, spec_from
 
     terminal(
         "init", project, "--force", "-p", "lr=0.5", "-p", "epochs=3", "--travel", "mounted", "--env", "A=b"

@@ -117,7 +117,8 @@ def test_sigterm_goes_to_the_whole_group(each_bench: Bench) -> None:
 
 def test_sigint_is_forwarded_as_itself(each_bench: Bench) -> None:
     script = (
-        "import signal; print('ready', flush=True)\ntry: signal.pause()\nexcept KeyboardInterrupt: exit(9)"
+        "import signal\n"
+        "try:\n    print('ready', flush=True)\n    signal.pause()\nexcept KeyboardInterrupt:\n    exit(9)"
     )
     running = each_bench.start([PYTHON, "-c", script])
     running.wait_for(b"ready")
