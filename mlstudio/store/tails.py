@@ -1,9 +1,11 @@
 """The tail of a run: a row for each commit of the recorder, with the new points of all of its series.
 
-Layout, little endian: mark (u64, first byte of it last and 255), how many series and how many axes (u32 each); ids of
+Layout, little endian: mark (u64, last byte 255), how many series and how many axes (u32 each), CRC-32 of what follows
+(u32) and zeros (u32); ids of
 the series (u64 each), number of points and axis of each (u32), number of points of each axis (u32), zeros up to eight
 bytes; then steps and times of each axis, then values of each series, eight bytes each. The directory in front lets a
-reader take one series of hundreds without looking at the others.
+reader take one series of hundreds without looking at the others. The check sum is looked at where damage is expected:
+readers of live runs come several times a second.
 
 Rows without the mark are of version 1: for each series its id (u64), count (u32), flags (u8), and the columns that are
 not those of the series before (flag 1: steps, flag 2: times).
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 
@@ -22,7 +25,7 @@ from mlstudio.store.columns import Columns
 from mlstudio.store.opening import BrokenPacking
 
 _MARK = 0xFF00_0000_0000_0002
-_HEAD = struct.Struct("<QII")
+_HEAD = struct.Struct("<QIIII")
 _SERIES_BYTES, _AXIS_BYTES = 8 + 4 + 4, 4
 _FIRST_HEAD = struct.Struct("<QIB")
 _SAME_STEPS, _SAME_TIMES = 1, 2
@@ -47,9 +50,16 @@ def pack_tail(rows: Iterable[tuple[int, array[int], array[float], array[float]]]
         axis_of.append(known)
         values.append(_bytes(numbers_of))
     size = _HEAD.size + _SERIES_BYTES * len(ids) + _AXIS_BYTES * len(axis_counts)
-    directory = [_HEAD.pack(_MARK, len(ids), len(axis_counts))]
-    directory += [_bytes(ids), _bytes(counts), _bytes(axis_of), _bytes(axis_counts), bytes(-size % 8)]
-    return b"".join([*directory, *axes, *values])
+    directory = [_bytes(ids), _bytes(counts), _bytes(axis_of), _bytes(axis_counts), bytes(-size % 8)]
+    body = b"".join([*directory, *axes, *values])
+    return _HEAD.pack(_MARK, len(ids), len(axis_counts), zlib.crc32(body), 0) + body
+
+
+def is_whole_tail(data: bytes) -> bool:
+    """Whether a tail row is as it was written, as far as that can be told."""
+    if len(data) < 8 or data[7] != 0xFF:
+        return True
+    return len(data) >= _HEAD.size and _HEAD.unpack_from(data)[3] == zlib.crc32(memoryview(data)[_HEAD.size :])
 
 
 def unpack_tail(data: bytes, *, only: int | None = None) -> Iterator[tuple[int, Columns]]:
@@ -64,7 +74,7 @@ def unpack_tail(data: bytes, *, only: int | None = None) -> Iterator[tuple[int, 
 
 
 def _unpack(data: bytes, only: int | None) -> Iterator[tuple[int, Columns]]:
-    mark, series, axes = _HEAD.unpack_from(data)
+    mark, series, axes, _, _ = _HEAD.unpack_from(data)
     if mark != _MARK:
         raise ValueError("a tail row of an unknown version")
     place = _HEAD.size
