@@ -119,8 +119,8 @@ def damaged(path: Path, why: str) -> WorldError:
     return WorldError(
         f"The history {path} is damaged.",
         why=why,
-        try_this="ML Studio has not changed it. Move it elsewhere (with the files beside it whose names begin the same "
-        "way) and start again with an empty history, or put a backup in its place.",
+        try_this="ML Studio has not changed it. `mlstudio recover` makes a new history of all that can still be read, "
+        "and keeps the damaged file; or put a backup in its place.",
     )
 
 

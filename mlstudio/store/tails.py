@@ -59,7 +59,9 @@ def is_whole_tail(data: bytes) -> bool:
     """Whether a tail row is as it was written, as far as that can be told."""
     if len(data) < 8 or data[7] != 0xFF:
         return True
-    return len(data) >= _HEAD.size and _HEAD.unpack_from(data)[3] == zlib.crc32(memoryview(data)[_HEAD.size :])
+    return len(data) >= _HEAD.size and _HEAD.unpack_from(data)[3] == zlib.crc32(
+        memoryview(data)[_HEAD.size :]
+    )
 
 
 def unpack_tail(data: bytes, *, only: int | None = None) -> Iterator[tuple[int, Columns]]:

@@ -46,7 +46,7 @@ def _values(run: int, series: int, seq: int) -> list[float]:
     return [float(value) for value in random_of.normal(size=EACH)]
 
 
-def _all(run: int, series: int) -> np.ndarray:  # type: ignore[type-arg]
+def _all(run: int, series: int) -> np.ndarray:
     return np.concatenate([_values(run, series, seq) for seq in range(BATCHES)])
 
 
