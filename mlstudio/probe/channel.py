@@ -7,7 +7,8 @@ the page cache, which a SIGKILL of the writer does not touch.
 Segment: ``MLSCHAN1`` | uint64 offset behind the last complete record | records.
 Record: uint32 type, uint32 payload bytes, payload, padded to 8 bytes. All little-endian, types:
 
-1  names: uint32 id, then a JSON list of series names that the following points refer to
+1  names: uint32 id, then a JSON list of series names that the following points refer to, or an object with that list as
+   ``names`` and the ``logger`` that they belong to where it is not `mlstudio.log`
 2  points: uint32 id, uint32 zero, int64 step, float64 time, one float64 for each name
 3  event: a JSON object as it stands in a frame's ``events``
 """
@@ -23,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
     from typing import Any, Dict, List, Tuple
 
+    PointsByName = Dict[Tuple[str, str], "Series"]
+
 MAGIC = b"MLSCHAN1"
 HEADER_BYTES = 16
 SEGMENT_BYTES = 256 * 1024
@@ -31,6 +34,8 @@ RECORD = struct.Struct("<II")
 OFFSET = struct.Struct("<Q")
 POINT_HEAD = struct.Struct("<IIqd")
 MAX_EVENTS_A_READ = 10_000
+MAX_LOGGER = 64
+"""Characters of a logger's name."""
 
 
 class Series:
@@ -51,9 +56,9 @@ class ChannelReader:
         self._folder = folder
         self._segments: Dict[str, _Segment] = {}
 
-    def read(self, *, last: bool = False) -> Tuple[Dict[str, Series], List[Dict[str, Any]]]:
-        """New points by series name, and new events. With `last`, no writer is left: every segment is removed."""
-        points: Dict[str, Series] = {}
+    def read(self, *, last: bool = False) -> Tuple[PointsByName, List[Dict[str, Any]]]:
+        """New points by (logger, name), and new events. With `last`, no writer is left: every segment is removed."""
+        points: PointsByName = {}
         events: List[Dict[str, Any]] = []
         try:
             names = sorted(name for name in os.listdir(self._folder) if name.endswith(".seg"))
@@ -80,9 +85,9 @@ class _Segment:
     def __init__(self, path: str) -> None:
         self._path = path
         self._offset = HEADER_BYTES
-        self._names: Dict[int, List[str]] = {}
+        self._names: Dict[int, List[Tuple[str, str]]] = {}
 
-    def read(self, points: Dict[str, Series], events: List[Dict[str, Any]]) -> None:
+    def read(self, points: PointsByName, events: List[Dict[str, Any]]) -> None:
         try:
             with open(self._path, "rb") as file:
                 head = file.read(HEADER_BYTES)
@@ -111,7 +116,7 @@ class _Segment:
         data: bytes,
         begin: int,
         size: int,
-        points: Dict[str, Series],
+        points: PointsByName,
         events: List[Dict[str, Any]],
     ) -> None:
         if kind == POINTS and size >= POINT_HEAD.size:
@@ -130,9 +135,9 @@ class _Segment:
             return
         try:
             if kind == NAMES and size > 4:
-                names = json.loads(data[begin + 4 : begin + size])
-                if isinstance(names, list) and all(isinstance(name, str) for name in names):
-                    self._names[struct.unpack_from("<I", data, begin)[0]] = names
+                self._names[struct.unpack_from("<I", data, begin)[0]] = _names(
+                    json.loads(data[begin + 4 : begin + size])
+                )
             elif kind == EVENT and len(events) < MAX_EVENTS_A_READ:
                 event = json.loads(data[begin : begin + size])
                 if isinstance(event, dict):
@@ -145,6 +150,20 @@ class _Segment:
             os.unlink(self._path)
         except OSError:
             return
+
+
+def _names(said: Any) -> List[Tuple[str, str]]:
+    """(logger, name) of each name in a record of them. Raises ValueError."""
+    from mlstudio.probe.frames import OWN_LOGGER  # The writers, who import this module too, need none of it.
+
+    logger: Any = OWN_LOGGER
+    if isinstance(said, dict):
+        logger, said = said.get("logger"), said.get("names")
+    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
+        raise ValueError("no list of names")
+    if not isinstance(logger, str) or not 0 < len(logger) <= MAX_LOGGER:
+        raise ValueError("no logger's name")
+    return [(logger, name) for name in said]
 
 
 def _is_alive(name: str) -> bool:

@@ -18,6 +18,7 @@ from mlstudio.probe.channel import (
     EVENT,
     HEADER_BYTES,
     MAGIC,
+    MAX_LOGGER,
     NAMES,
     OFFSET,
     POINT_HEAD,
@@ -43,7 +44,15 @@ class Nothing:
     def log(self, step: Optional[int], metrics: Dict[str, Any]) -> None:
         pass
 
-    def param(self, parameters: Dict[str, Any]) -> None:
+    def log_as(
+        self, logger: str, step: Optional[int], metrics: Dict[str, Any], *, time: Optional[float] = None
+    ) -> None:
+        pass
+
+    def param(self, parameters: Dict[str, Any], *, logger: str = "") -> None:
+        pass
+
+    def event(self, event: Dict[str, Any]) -> None:
         pass
 
     def artifact(self, path: Any) -> None:
@@ -80,6 +89,7 @@ class Client:
         self._count = 0
         self._broken_until = 0.0
         self._names: Dict[Tuple[str, ...], _Names] = {}
+        self._others: Dict[Tuple[str, Tuple[str, ...]], _Names] = {}
         self._segments = []
         self._stem = "%d-%d" % (os.getpid(), time.time_ns())
 
@@ -116,11 +126,26 @@ class Client:
             except Exception as error:  # noqa: BLE001 — training goes on whatever a value does
                 self._warn("log", "a call of mlstudio.log was not recorded: %r" % (error,))
 
-    def param(self, parameters: Dict[str, Any]) -> None:
-        """Record settings; see `mlstudio.param`."""
+    def log_as(
+        self, logger: str, step: Optional[int], metrics: Dict[str, Any], *, time: Optional[float] = None
+    ) -> None:
+        """Record `metrics` as another logger's: a framework's callback. `time` in UTC seconds; without it, now."""
+        with self._lock:
+            try:
+                self._log_slowly(step, tuple(metrics), metrics, logger=logger[:MAX_LOGGER], at=time)
+            except Exception as error:  # noqa: BLE001 — training goes on whatever a value does
+                self._warn("log", "values of %s were not recorded: %r" % (logger, error))
+
+    def event(self, event: Dict[str, Any]) -> None:
+        """Record something that happened, as it will stand in a frame."""
+        self._event(event)
+
+    def param(self, parameters: Dict[str, Any], *, logger: str = "") -> None:
+        """Record settings; see `mlstudio.param`. `logger`: who said them, where it was not the script."""
+        said = {"logger": logger} if logger else {}
         try:
             for name, value in _flat(parameters):
-                self._event({"type": "param", "name": _name(name), "value": _plain(value)})
+                self._event({"type": "param", "name": _name(name), "value": _plain(value), **said})
         except Exception as error:  # noqa: BLE001 — whatever a name's __str__ raises
             self._warn("param", "a call of mlstudio.param was not recorded: %r" % (error,))
 
@@ -141,11 +166,19 @@ class Client:
 
     # -- the slow way -------------------------------------------------------------------------------------------
 
-    def _log_slowly(self, step: Optional[int], names: Tuple[str, ...], metrics: Dict[str, Any]) -> None:
+    def _log_slowly(
+        self,
+        step: Optional[int],
+        names: Tuple[str, ...],
+        metrics: Dict[str, Any],
+        *,
+        logger: str = "",
+        at: Optional[float] = None,
+    ) -> None:
         if step is not None:
             step = _whole(step)
         if step is None:
-            step = self._next_step(names)
+            step = self._next_step(names if not logger else (logger, *names))
         numbers: Dict[str, float] = {}
         is_plain = True
         for name, value in _flat(metrics):
@@ -156,24 +189,29 @@ class Client:
             elif isinstance(value, (str, bytes)):
                 is_plain = False
                 text = value if isinstance(value, str) else value.decode("utf-8", "replace")
-                self._event(
-                    {"type": "text", "name": _name(name), "value": _clean(text)[:MAX_TEXT], "step": step}
-                )
+                said = {"type": "text", "name": _name(name), "value": _clean(text)[:MAX_TEXT], "step": step}
+                if logger:
+                    said["logger"] = logger
+                self._event(said)
             else:
                 is_plain = False
                 if value is not None:
                     self._warn(
                         "value",
-                        "mlstudio.log: %r is a %s, not a number, and was left out"
-                        % (_name(name)[:80], type(value).__name__),
+                        "%s: %r is a %s, not a number, and was left out"
+                        % (logger or "mlstudio.log", _name(name)[:80], type(value).__name__),
                     )
         if numbers:
-            known = self._known(
-                tuple(numbers), also=names if is_plain and len(names) == len(numbers) else None
-            )
+            is_plain = is_plain and not logger and len(names) == len(numbers)
+            known = self._known(tuple(numbers), also=names if is_plain else None, logger=logger)
             if known is not None:
                 payload = struct.pack(
-                    "<IIqd%dd" % len(numbers), known.id, 0, step, time.time(), *numbers.values()
+                    "<IIqd%dd" % len(numbers),
+                    known.id,
+                    0,
+                    step,
+                    time.time() if at is None else at,
+                    *numbers.values(),
                 )
                 self._write(POINTS, payload)
 
@@ -187,17 +225,22 @@ class Client:
         self._steps[names] = step + 1
         return step
 
-    def _known(self, clean: Tuple[str, ...], also: Optional[Tuple[str, ...]]) -> Optional[_Names]:
+    def _known(
+        self, clean: Tuple[str, ...], also: Optional[Tuple[str, ...]], logger: str
+    ) -> Optional[_Names]:
         """The names' number in this segment, made known first where they are new to it."""
         for attempt in range(2):
-            known = self._names.get(clean)
+            known = self._others.get((logger, clean)) if logger else self._names.get(clean)
             if known is None:
-                known = _Names(len(self._names) + 1, len(clean))
-                payload = struct.pack("<I", known.id) + json.dumps(list(clean)).encode("ascii")
-                if not self._write(NAMES, payload):
+                known = _Names(len(self._names) + len(self._others) + 1, len(clean))
+                said = {"names": clean, "logger": logger} if logger else clean
+                if not self._write(NAMES, struct.pack("<I", known.id) + json.dumps(said).encode("ascii")):
                     return None
-                known.step = self._steps.get(clean, 0)
-                self._names[clean] = known
+                if logger:
+                    self._others[logger, clean] = known
+                else:
+                    known.step = self._steps.get(clean, 0)
+                    self._names[clean] = known
             if self._room(known.size):
                 break
             # A new segment knows no names: remember the steps and begin again.
@@ -241,6 +284,7 @@ class Client:
         for names, known in self._names.items():
             self._steps[names] = known.step
         self._names = {}
+        self._others = {}
         self._map = None
         self._segments = [path for path in self._segments if os.path.exists(path)]
         if len(self._segments) >= MAX_WAITING_SEGMENTS:

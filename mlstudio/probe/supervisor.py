@@ -18,7 +18,6 @@ from collections import deque
 from mlstudio.probe.channel import ChannelReader
 from mlstudio.probe.collectors import FINISH_WITHIN_S, STOPPING_WITHIN_S, make_collectors
 from mlstudio.probe.config import ProbeConfig
-from mlstudio.probe.frames import OWN_LOGGER
 from mlstudio.probe.intake import Intake
 from mlstudio.probe.output import POINTS_A_FRAME, Outlet, Spool, Stream
 from mlstudio.probe.redactor import Redactor
@@ -473,8 +472,7 @@ class Supervisor:
             self._outlet.write(stream.clean(b"", final=True), stream.is_error)
 
     def _gather(self, *, last: bool = False) -> None:
-        points, events = self._channel.read(last=last)
-        self._keep({(OWN_LOGGER, name): series for name, series in points.items()}, events)
+        self._keep(*self._channel.read(last=last))
         self._keep(*self._intake.take())
         while self._samples:
             self._outlet.system(*self._samples.popleft())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlstudio.probe import client as client_module
-from mlstudio.probe.channel import SEGMENT_BYTES, ChannelReader
+from mlstudio.probe.channel import NAMES, POINTS, SEGMENT_BYTES, ChannelReader
 from mlstudio.probe.client import Client
 from mlstudio.probe.wire import decode_points
 from tests.probe.runs import PYTHON, Bench
@@ -220,12 +221,16 @@ def test_whatever_is_logged_the_next_value_arrives(
         warnings.simplefilter("ignore")
         for step, values in calls:
             client.log(step, values)  # type: ignore[arg-type]
+            client.log_as("keras", step, values)  # type: ignore[arg-type]
             client.param(values)  # type: ignore[arg-type]
             client.artifact(values)
     client.log(7, {"the last": 0.5})
     points, events = ChannelReader(str(folder)).read(last=True)
-    assert (list(points["the last"].steps), list(points["the last"].values)) == ([7], [0.5])
-    assert all(name.isprintable() or name for name in points)
+    assert (list(points["mlstudio", "the last"].steps), list(points["mlstudio", "the last"].values)) == (
+        [7],
+        [0.5],
+    )
+    assert all(name and logger in ("mlstudio", "keras") for logger, name in points)
     assert {event["type"] for event in events} <= {"text", "param"}
 
 
@@ -260,6 +265,55 @@ def test_many_names(bench: Bench) -> None:
     )
     assert len(outcome.series()) == 2000
     assert all(outcome.points(f"layer {k}") == [(i, k) for i in range(3)] for k in (0, 999, 1999))
+
+
+# ── other loggers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_numbers_of_other_loggers(bench: Bench) -> None:
+    """Same names, several loggers, several segments: all stay apart, and whose they are is told with them."""
+    outcome = bench.script("""
+import mlstudio
+for i in range(20_000):
+    mlstudio._client.log_as("keras", i, {"loss": i / 2, "acc": i}, time=1000.0 + i)
+    mlstudio.log(loss=i, acc=-i)
+    mlstudio._client.log_as("other", None, {"loss": -i, "none": None})
+mlstudio._client.log_as("keras", 3, {"note": "halved"})
+mlstudio._client.param({"lr": 0.5}, logger="keras")
+mlstudio._client.event({"type": "logger", "logger": "keras", "what": "Model.fit", "how": "a callback"})
+""")
+    points: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
+    for frame in outcome.frames:
+        for part in decode_points(frame.body):
+            if part.kind == "metric":
+                rows = zip(part.steps, part.times, part.values, strict=True)
+                points.setdefault((part.logger, part.name), []).extend(rows)
+    numbers = range(20_000)
+    assert points.keys() == {
+        ("keras", "loss"), ("keras", "acc"), ("mlstudio", "loss"), ("mlstudio", "acc"), ("other", "loss")
+    }  # fmt: skip
+    assert points["keras", "loss"] == [(i, 1000.0 + i, i / 2) for i in numbers]
+    assert points["keras", "acc"] == [(i, 1000.0 + i, i) for i in numbers]
+    assert [(step, value) for step, _, value in points["mlstudio", "loss"]] == [(i, i) for i in numbers]
+    assert [(step, value) for step, _, value in points["mlstudio", "acc"]] == [(i, -i) for i in numbers]
+    assert [(step, value) for step, _, value in points["other", "loss"]] == [(i, -i) for i in numbers]
+    assert [event["logger"] for kind in ("text", "param", "logger") for event in outcome.events(kind)] == [
+        "keras"
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    "said", ['{"names": "loss"}', '{"names": ["loss"]}', '{"logger": 3, "names": ["loss"]}',
+             '{"logger": "", "names": ["loss"]}', '{"logger": "' + "x" * 65 + '", "names": ["loss"]}', "[3]", '"loss"', "null"]
+)  # fmt: skip
+def test_names_that_are_none_are_passed_over(tmp_path: Path, said: str) -> None:
+    client = Client(str(tmp_path))
+    client._write(NAMES, struct.pack("<I", 1) + said.encode())
+    client._write(POINTS, struct.pack("<IIqdd", 1, 0, 5, 1.0, 0.5))
+    client._write(NAMES, struct.pack("<I", 2) + b'["acc"]')
+    client._write(POINTS, struct.pack("<IIqdd", 2, 0, 5, 1.0, 0.25))
+    points, _ = ChannelReader(str(tmp_path)).read()
+    assert {key: list(series.values) for key, series in points.items()} == {("mlstudio", "acc"): [0.25]}
 
 
 # ── threads and processes ──────────────────────────────────────────────────────────────────────────────────────────
@@ -393,8 +447,8 @@ def test_what_nobody_reads_does_not_fill_the_disk(tmp_path: Path, monkeypatch: p
     assert len(files) == 2
     assert sum(path.stat().st_size for path in files) == 2 * SEGMENT_BYTES
     points, _ = ChannelReader(str(tmp_path)).read()
-    assert list(points["loss"].steps) == list(range(len(points["loss"].steps)))
-    assert len(points["loss"].steps) > 10_000
+    assert list(points["mlstudio", "loss"].steps) == list(range(len(points["mlstudio", "loss"].steps)))
+    assert len(points["mlstudio", "loss"].steps) > 10_000
 
 
 def test_rubbish_in_the_channel_is_passed_over(tmp_path: Path) -> None:
@@ -408,7 +462,7 @@ def test_rubbish_in_the_channel_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "1-4-000001.seg").write_bytes(whole[:16] + os.urandom(len(whole) - 16))
     (tmp_path / "x.seg").mkdir()
     points, events = ChannelReader(str(tmp_path)).read()
-    assert list(points["loss"].values) == [0.5]
+    assert list(points["mlstudio", "loss"].values) == [0.5]
     assert events == []
 
 
