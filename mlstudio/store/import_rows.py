@@ -17,7 +17,7 @@ from mlstudio.model.imported import ImportedRun
 from mlstudio.model.run import RunSpec, RunState
 from mlstudio.store.parameters import as_number
 from mlstudio.store.run_rows import keep_document
-from mlstudio.store.schema import parameter, recording, removed_run, run, run_detail, tag
+from mlstudio.store.schema import parameter, recording, removed_run, run, run_detail, series, tag
 from mlstudio.store.spec_json import to_json
 
 BEING_IMPORTED = "being imported"
@@ -98,6 +98,13 @@ def complete_import(connection: Connection, number: int, found: ImportedRun) -> 
     """
     row = connection.execute(select(run).where(run.c.number == number)).one()
     is_first = row.phase == BEING_IMPORTED
+    last = found.ended
+    if is_first and found.state is RunState.LOST:
+        # Points that came before an interruption were not read again: what they say of the time stands by them.
+        last = _last(
+            last,
+            connection.execute(select(func.max(series.c.last_time)).where(series.c.run == number)).scalar(),
+        )
     # A source that was read on from where it had been read to may have told its end before.
     has_ended = found.state is not RunState.LOST or not RunState(row.state).is_final
     values: dict[str, Any] = {
@@ -105,7 +112,7 @@ def complete_import(connection: Connection, number: int, found: ImportedRun) -> 
         "host": found.host or row.host,
         "created": min(found.created, row.created),
         "started": _first(row.started, found.started),
-        "ended": _last(row.ended, found.ended),
+        "ended": _last(row.ended, last),
         "command": _list(found.command) if found.command else row.command,
         "commit_hash": found.commit or row.commit_hash,
         "lacks": _list(dict.fromkeys([*json.loads(row.lacks), *found.lacks])),

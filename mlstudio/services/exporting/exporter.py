@@ -212,6 +212,8 @@ class _Job:
     # -- folders --------------------------------------------------------------------------------------------------
 
     def _tensorboard(self, path: Path, runs: Sequence[RunSummary]) -> None:
+        if path.exists() and not path.is_dir():
+            raise RequestError(f"{path} is a file.", field="path", try_this="Name a folder.")
         places = {run_id: path / name for run_id, name in folder_names(runs).items()}
         for place in places.values():
             refuse_taken(place, force=self._force, is_folder=True)

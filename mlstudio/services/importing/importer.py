@@ -133,6 +133,8 @@ class Importer:
     ) -> ImportReport:
         began = time.monotonic()
         found = find([path.expanduser().absolute() for path in paths], cancelled=cancelled)
+        if cancelled():
+            raise Cancelled("The import was cancelled.", why="Nothing was read.")
         done: list[Imported] = []
         points = 0
         for place, source in enumerate(found.sources, start=1):

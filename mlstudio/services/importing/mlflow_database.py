@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +20,7 @@ from mlstudio.services.importing.values import (
     parse_step,
 )
 
-# SqlAlchemyStore writes the greatest float for infinity, and NaN as a flag.
-_INFINITY = sys.float_info.max
+# SqlAlchemyStore writes NaN as a flag (and infinity as the greatest float, which is left as MLflow itself reads it).
 _TABLES = {
     "runs": "run_uuid status start_time end_time experiment_id lifecycle_stage",
     "metrics": "key value timestamp run_uuid",
@@ -121,8 +119,6 @@ class MlflowRow(Source):
             ):
                 if row[4] or value is None:
                     value = math.nan
-                elif abs(value) == _INFINITY:
-                    value = math.copysign(math.inf, value)
                 gatherer.point(str(row[0]), step, row[2] / 1000, value)
             else:
                 self.problem(f"Points of the metric “{clean_name(str(row[0]))}” could not be read.")
