@@ -53,19 +53,19 @@ def history(tmp_path: Path) -> Iterator[History]:
                 run_id,
                 Batch(
                     cursor=Cursor(seq=0, position="0", log_bytes=len(log)),
-                    points=tuple(
-                        Points(
-                            name=name,
-                            kind="metric",
-                            steps=steps,
-                            times=times,
-                            values=array(
-                                "d", [VALUES[(place + shift) % len(VALUES)] for place in range(count)]
-                            ),
-                        )
-                        for shift, name in enumerate(NAMES)
-                    )
-                    + (
+                    points=(
+                        *(
+                            Points(
+                                name=name,
+                                kind="metric",
+                                steps=steps,
+                                times=times,
+                                values=array(
+                                    "d", [VALUES[(place + shift) % len(VALUES)] for place in range(count)]
+                                ),
+                            )
+                            for shift, name in enumerate(NAMES)
+                        ),
                         Points(
                             name="cpu.percent",
                             kind="system",
