@@ -157,7 +157,7 @@ class Following:
         self._is_alone = os.getpid() == 1
         """Whether all processes are the run's, as in a container."""
         self._host = os.uname().nodename
-        self._pids_seen: Set[str] = set()
+        self._pids_seen: Set[str] = {str(collector.pid)}
 
     def run(self) -> None:
         collector = self._collector
@@ -260,13 +260,14 @@ class Following:
         key = (about.st_dev, about.st_ino)
         if key in self._files or not stat.S_ISREG(about.st_mode):
             return
-        if not is_open and not self._may_be_ours(os.path.basename(path)):
-            return
         is_old = about.st_mtime < self._collector.started_at - 1.0
         if is_old and not is_open:
             # It was there before. Should it grow, the new part is this run's.
-            self._old.setdefault(key, about.st_size)
+            if len(self._old) < _MAX_ENTRIES:
+                self._old.setdefault(key, about.st_size)
             self._forget_folder(path)
+            return
+        if not is_open and not self._may_be_ours(os.path.basename(path)):
             return
         if len(self._files) >= _MAX_FILES:
             if not self._left_out:

@@ -29,6 +29,8 @@ _IDENT, _MAGIC, _VERSION = b":W&B", 0xBEE1, 0
 _FILE_HEAD = struct.Struct("<4sHB")
 _PIECE = struct.Struct("<IHB")
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_TYPE = "._type"
+_DEEPEST = 20
 
 
 class History:
@@ -247,3 +249,30 @@ def _value(content: Dict[int, List[Value]]) -> Any:
         return None
     # A typed value of zero may be left out on the wire; without any there is nothing to say.
     raise ValueError("no value")
+
+
+def with_media(items: Dict[str, Any]) -> Dict[str, Any]:
+    """Media as one object each: newer versions write their parts as ``picture._type``, ``picture.path``, …"""
+    heads = {name[: -len(_TYPE)] for name in items if name.endswith(_TYPE)}
+    if not heads:
+        return items
+    found: Dict[str, Any] = {}
+    for name, value in items.items():
+        pieces = name.split(".")
+        for count in range(1, min(len(pieces), _DEEPEST)):
+            head = ".".join(pieces[:count])
+            if head in heads:
+                _put(found.setdefault(head, {}), pieces[count:], value)
+                break
+        else:
+            found[name] = value
+    return found
+
+
+def _put(place: Any, names: List[str], value: Any) -> None:
+    for name in names[:-1]:
+        if not isinstance(place, dict):
+            return
+        place = place.setdefault(name, {})
+    if isinstance(place, dict):
+        place[names[-1]] = value

@@ -13,7 +13,7 @@ import stat
 from array import array
 
 from mlstudio.probe.event_files import image_mime
-from mlstudio.probe.wandb_file import Config, Exit, History, Run, Summary, WandbReader
+from mlstudio.probe.wandb_file import Config, Exit, History, Run, Summary, WandbReader, with_media
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
@@ -141,7 +141,7 @@ class WandbFile:
         found = _finite(values.get("_timestamp"))
         time = self._time if found is None else found
         self._step, self._time = step, time
-        for key, value in record.items:
+        for key, value in with_media(values).items():
             if key.startswith("_"):
                 continue
             for name, one in _leaves(key, value):

@@ -25,7 +25,6 @@ from mlstudio.services.importing.values import (
 
 _BLOCK = 1024 * 1024
 _FILE = re.compile(r"run-.+\.wandb")
-_TYPE = "._type"
 _MOST_LOG = 256 * 1024 * 1024
 
 
@@ -99,7 +98,7 @@ class WandbFolder(Source):
         if time is None:
             runtime = parse_number(items.get("_runtime"))
             time = self._start + (runtime or 0.0)
-        for name, value in _with_media(items).items():
+        for name, value in reading.with_media(items).items():
             if not name.startswith("_"):
                 add_value(gatherer, name, step, time, value, open_file=self._open)
 
@@ -175,27 +174,3 @@ class WandbFolder(Source):
     def _open(self, name: str) -> bytes:
         path = self._files / name
         return read_small(path, most=MAX_MEDIUM_BYTES + 1) if is_inside(path, self._files) else b""
-
-
-def _with_media(items: dict[str, object]) -> dict[str, object]:
-    """Media as one object each: W&B writes their parts as ``picture._type``, ``picture.path``, …"""
-    heads = [name[: -len(_TYPE)] for name in items if name.endswith(_TYPE)]
-    if not heads:
-        return items
-    found: dict[str, object] = {}
-    media: dict[str, dict[str, object]] = {head: {} for head in heads}
-    for name, value in items.items():
-        head = next((head for head in heads if name.startswith(head + ".")), None)
-        if head is None:
-            found[name] = value
-            continue
-        *above, last = name[len(head) + 1 :].split(".")
-        place = media[head]
-        for part in above:
-            inner = place.setdefault(part, {})
-            if not isinstance(inner, dict):
-                break
-            place = inner
-        else:
-            place[last] = value
-    return found | media
