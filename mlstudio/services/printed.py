@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 LONGEST_LINE = 2048
 """Longer lines are not looked at."""
@@ -28,13 +28,13 @@ _SURE = _words(
     """
     loss losses acc accuracy auc auroc auprc f1 fbeta precision recall sensitivity specificity rmse mse mae mape rmsle
     logloss bce nll elbo perplexity ppl bpc bpb bleu rouge rouge1 rouge2 rougel meteor wer cer iou miou psnr ssim fid
-    ndcg mrr mcc r2 mlogloss merror logloss
+    ndcg mrr mcc r2 mlogloss merror logloss miou dsc
     """
 )
 _ONLY_BESIDE = _words(
     """
-    lr rate score error err map map50 reward return returns norm kl dice cost objective entropy top1 top5 kappa
-    gap margin fitness
+    lr rate score error err map map50 reward rewards return returns rew norm kl dice cost objective entropy top1 top5
+    kappa gap margin fitness
     """
 )
 _BEFORE = _words(
@@ -46,22 +46,31 @@ _BEFORE = _words(
     balanced macro micro weighted overall current last min max
     """
 )
-_AFTER = _words("step epoch macro micro weighted avg mean sum total score rate norm at k ema raw")
+_AFTER = _words(
+    "step epoch macro micro weighted avg mean sum total score rate norm at k ema raw l lsum mlu ovr ovo"
+)
+_NUMBERED = _words("acc accuracy loss precision recall hit hits")
+# What a loss or an accuracy is of: "loss_cls", "acc_val", "Loss_D". Not "loss_weight", "loss_scale", "loss_fn".
+_PARTS = _BEFORE | _words("rpn bbox reg rgb ctr centerness real fake a b x y z iou ner pos dep tok s t")
 
-_NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)"
-_WORD = r"[A-Za-z][\w'/.@-]*"
+_NUMBER = (
+    r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    r"|[-+]?(?:nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)"
+)
+_WORD = r"[A-Za-z][\w'/.@^-]*"
 _PAIR = re.compile(
-    rf"(?<![\w.])(?P<words>{_WORD}(?:[ ]+[A-Za-z(][\w'/.@-]*\)?){{0,3}})"
+    rf"(?<![\w.?&])(?P<words>{_WORD}(?:[ ]+[A-Za-z(][\w'/.@^-]*\)?){{0,3}})"
     rf"(?P<separator>[ ]*[:=][ ]*|[ ]+(?:is|of)[ ]+|[ ]+)"
-    rf"(?P<number>{_NUMBER})(?:/(?P<whole>\d+))?(?P<unit>[ ]?%)?(?=[\s,;|)\]}}]|\.?$|\.\s)"
+    rf"\[?(?P<number>{_NUMBER})(?:/(?P<whole>\d+))?(?P<unit>[ ]?%)?(?=[\s,;|)\]}}]|:\s|\.?$|\.\s)"
 )
 # A plural ("epochs: 10") is a setting unless a total follows.
-_PLURAL = r"(?:s(?=\W*\d+[ ]*/))?\b[ ]*[:=#]?[ ]*[\[(]?[ ]*"
+_PLURAL = r"(?:s(?=\W*\d+[ ]*/))?\b[ ]*[:=#-]?[ ]*[\[(]?[ ]*"
 _EPOCH = re.compile(
     rf"(?i)\bepoch{_PLURAL}(\d+(?:\.\d+)?)(?:[ ]*(?:/|of)[ ]*(\d+))?(?![\d.]*[ ]*(?:s\b|sec|ms\b|min))"
 )
 _STEP = re.compile(
-    rf"(?i)\b(?:global[_ ]?step|step|iter(?:ation)?|update|batch|round|it){_PLURAL}"
+    rf"(?i)(?:\b(?:global[_ ]?step|step|iter(?:ation)?|update|batch|round|it|episode|ep){_PLURAL}"
+    r"|\b(?:num_updates|(?:num_|total_)timesteps)[ ]*[:=|][ ]*)"
     r"(\d+)(?:[ ]*(?:/|of)[ ]*(\d+))?(?!\d*\.\d)(?![ ]*(?:it/s|s/it|ms\b))"
 )
 _AFTER_STEPS = re.compile(
@@ -72,16 +81,38 @@ _LEADING = re.compile(r"^\[(\d+)\]\s")
 _OF_A_SET = re.compile(rf"(?<!\S)([\w-]{{1,60}})'s ([\w@-]{{1,60}}): ({_NUMBER})(?=[\s,]|$)")
 # A loss that was printed without .item(): "tensor(0.1234, device='cuda:0', grad_fn=<NllLossBackward0>)"
 _TENSOR = re.compile(rf"\btensor\(({_NUMBER})(?:,[^()]{{0,120}})?\)")
-_INNER_COUNT = re.compile(r"[\[(| ](\d+)/(\d+)\b")
+_INNER_COUNT = re.compile(r"[\[(| ](\d+)[ ]?/[ ]*(\d+)\b")
+_PART = r"(?:train(?:ing)?|valid(?:ation)?|val|test|eval(?:uation)?|dev)"
+# CatBoost: "100:  learn: 0.34  test: 0.41  best: 0.41 (98)"
+_LEARN = re.compile(rf"^(\d{{1,9}}):\s+learn: ({_NUMBER})(?:\s+test: ({_NUMBER}))?(?=\s|$)")
+# "Accuracy of the network on the 10000 test images: 55 %", "Loss after epoch 3: 0.4", "Best accuracy so far: 0.9"
+_OF_SOMETHING = re.compile(
+    rf"(?i)(?<![\w.])((?:{_PART} |best |mean |average )*[a-z][\w-]{{1,30}}) "
+    rf"(?:of the|on the|so far|(?:after|at)(?= (?:epoch|step|iter)))[^:={{}}]{{0,80}}?(?:\s*[:=]\s*| is )({_NUMBER})"
+    r"(?:/(\d+))?(?=[\s%,;.)]|$)"
+)
+# "LOSS train 0.32 valid 0.36"
+_BY_PART = re.compile(
+    rf"(?i)^\W*([a-z][\w-]{{1,30}})((?:[ ]+{_PART}[ ]*[:=]?[ ]*(?:{_NUMBER}),?){{2,4}})[ ]*$"
+)
+_ONE_PART = re.compile(rf"(?i)({_PART})[ ]*[:=]?[ ]*({_NUMBER})")
+# "Loss (train): 0.4"
+_IN_BRACKETS = re.compile(
+    rf"(?i)(?<![\w.])([a-z][\w-]{{1,30}})[ ]?\(({_PART})\)[ ]*[:=]?[ ]*({_NUMBER})(?=[\s%,;|)\]]|$)"
+)
+# A row of a table of names and numbers: Lightning's results, Stable-Baselines3
+_ROW = re.compile(rf"^\s*[|│┃]\s*([A-Za-z][\w/ .@-]{{0,60}}?)\s*[|│┃]\s*({_NUMBER})\s*[|│┃]\s*$")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SETTINGS = re.compile(
-    r"^\s*\w*(?:Namespace|Config|Configuration|Args|Arguments|Options|Params|Parameters)\b\w*\s*[(:{=]"
+    r"^\s*[\w.]*(?:Namespace|Config|Configuration|Args|Arguments|Options|Params|Parameters)\b\w*\s*[(:{=]"
 )
+_OTHERS = re.compile(r"^(?:\x1b\[[\d;]*m)*wandb(?:\x1b\[[\d;]*m)*:")
+"""What Weights & Biases prints is in its file as well."""
 _SOURCE_CODE = re.compile(r"^\s{4,}\w+\s*[-+*/]?=\s|^\s*(?:File \"|>>> |\.\.\. |def |self\.|return )")
 _HINTS = tuple(
     """
     loss acc epoch auc f1 precision recall rmse mse mae mape nll elbo ppl perplex bleu rouge wer cer iou psnr ssim fid
-    ndcg mrr mcc r2 score err reward return step iter
+    ndcg mrr mcc r2 r^2 score err rew return step iter learn dice map fid episode
     """.split()  # noqa: SIM905 — as the lists above
 )
 
@@ -116,6 +147,8 @@ def parse_line(text: str) -> Printed:
     if not any(hint in small for hint in _HINTS) and not ("'s " in small and _LEADING.match(text)):
         return _NOTHING
     text = text.rstrip("\r\n").rpartition("\r")[2]
+    if _OTHERS.match(text):
+        return _NOTHING
     text = _ANSI.sub("", text)
     stripped = text.strip()
     if stripped.startswith("{") and stripped.endswith("}"):
@@ -123,6 +156,19 @@ def parse_line(text: str) -> Printed:
     if _SETTINGS.match(text) or _SOURCE_CODE.match(text):
         return _NOTHING
     text = text.replace("\t", "  ") if "\t" in text else text
+    if stripped.endswith("}") and "{" in text:
+        # "epoch 3: {'accuracy': 0.9}"
+        before, _, rest = text.partition("{")
+        inside = _from_dictionary("{" + rest.rstrip())
+        if inside.values:
+            place = _from_text(before)
+            return replace(
+                inside,
+                step=inside.step if inside.step is not None else place.step,
+                epoch=inside.epoch if inside.epoch is not None else place.epoch,
+                total_steps=place.total_steps,
+                total_epochs=place.total_epochs,
+            )
     return _from_text(_TENSOR.sub(r"\1", text) if "tensor(" in text else text)
 
 
@@ -138,7 +184,7 @@ def _from_dictionary(text: str) -> Printed:
         return _NOTHING
     if not isinstance(found, dict):
         return _NOTHING
-    numbers = dict(_numbers(found))
+    numbers = {name: value for name, value in _numbers(found) if not _is_setting(name, value)}
     if not any(_rank(name) == 2 for name in numbers):
         return _NOTHING
     step = next(
@@ -157,7 +203,7 @@ def _from_dictionary(text: str) -> Printed:
     )
 
 
-def _numbers(found: dict[object, object]) -> Iterator[tuple[str, float]]:
+def _numbers(found: dict[object, object], depth: int = 0) -> Iterator[tuple[str, float]]:
     for name, value in found.items():
         if not isinstance(name, str) or isinstance(value, bool):
             continue
@@ -166,6 +212,9 @@ def _numbers(found: dict[object, object]) -> Iterator[tuple[str, float]]:
                 yield name, float(value)
             except OverflowError:
                 continue
+        elif isinstance(value, dict) and depth < 2:
+            for inner, number in _numbers(value, depth + 1):
+                yield inner if name in ("metrics", "scalars", "losses") else f"{name}/{inner}", number
         elif isinstance(value, str):
             # Newer Trainers print numbers as text: {'loss': '0.6931', …}.
             try:
@@ -190,13 +239,22 @@ def _from_text(text: str) -> Printed:
             sets = {f"{of}/{metric}": float(value) for of, metric, value in _OF_A_SET.findall(text)}
             if sets:
                 return Printed(values=dict(list(sets.items())[:_MOST_VALUES]), step=int(step))
-    sure: dict[str, float] = {}
+    learnt = _LEARN.match(text)
+    if learnt is not None:
+        parts = {"learn": learnt.group(2), "test": learnt.group(3)}
+        return Printed(
+            values={name: float(value) for name, value in parts.items() if value is not None},
+            step=int(learnt.group(1)),
+        )
+    sure = _by_part(text)
     beside: dict[str, float] = {}
     for pair in _PAIR.finditer(text):
         name, rank = _name(pair.group("words"), spaced=not pair.group("separator").strip())
         if not rank:
             continue
-        value = float(pair.group("number").replace("_", ""))
+        value = _real(pair.group("number"))
+        if _is_setting(name, value):
+            continue
         if pair.group("whole") is not None:
             whole = float(pair.group("whole"))
             if not whole:
@@ -218,6 +276,36 @@ def _from_text(text: str) -> Printed:
     )
 
 
+def _by_part(text: str) -> dict[str, float]:
+    """Numbers that do not stand right behind their names."""
+    found: dict[str, float] = {}
+    row = _ROW.match(text)
+    if row is not None and _rank(row.group(1)):
+        return {"_".join(row.group(1).split()).lower(): _real(row.group(2))}
+    by_part = _BY_PART.match(text)
+    if by_part is not None and _rank(by_part.group(1)) == 2:
+        for part, number in _ONE_PART.findall(by_part.group(2)):
+            found[f"{part}_{by_part.group(1)}".lower()] = _real(number)
+        return found
+    for name, part, number in _IN_BRACKETS.findall(text):
+        if _rank(name) == 2:
+            found[f"{part}_{name}".lower()] = _real(number)
+    for name, number, whole in _OF_SOMETHING.findall(text):
+        if _rank(name.split()[-1]) == 2:
+            value = _real(number) / (float(whole) or math.nan) if whole else _real(number)
+            found["_".join(name.split()).lower()] = value
+    return found
+
+
+def _is_setting(name: str, value: float) -> bool:
+    """``precision=16`` is how floats are kept, and not how good the model is."""
+    return value in (8, 16, 32, 64) and name.rpartition("_")[2] == "precision"
+
+
+def _real(number: str) -> float:
+    return float(number.replace("_", "").replace(",", ""))
+
+
 def _found(pattern: re.Pattern[str], text: str) -> tuple[float | None, float | None]:
     match = pattern.search(text)
     if match is None or len(match.group(1)) > 15 or len(match.group(2) or "") > 15:
@@ -227,15 +315,16 @@ def _found(pattern: re.Pattern[str], text: str) -> tuple[float | None, float | N
 
 def _name(words: str, *, spaced: bool) -> tuple[str, int]:
     """The name of the metric that the last of `words` are, and how sure that is (0: it is none)."""
-    parts = [part.strip("()'").removesuffix("'s") for part in words.split()]
+    parts = [part.strip("()'.").removesuffix("'s") for part in words.split()]
     while len(parts) > 1 and parts[-1].lower() in ("is", "was", "of"):
         parts.pop()
     rank = _rank(parts[-1])
-    if not rank and len(parts) > 1 and _pieces(parts[-1])[-1] in _AFTER:
+    if rank < 2 and len(parts) > 1 and _pieces(parts[-1])[-1:] and _pieces(parts[-1])[-1] in _AFTER:
         # "f1 score", "learning rate"
         joined = f"{parts[-2]}_{parts[-1]}"
-        rank = _rank(joined)
-        if rank:
+        better = _rank(joined)
+        if better > rank:
+            rank = better
             parts[-2:] = [joined]
     if not rank or (spaced and rank < 2):
         return "", 0
@@ -243,7 +332,7 @@ def _name(words: str, *, spaced: bool) -> tuple[str, int]:
     while (
         parts
         and all(piece in _BEFORE or piece.isdigit() for piece in _pieces(parts[-1]))
-        and parts[-1].lower() not in ("epoch", "step")
+        and not parts[-1].lower().startswith(("epoch", "step", "batch", "iter"))
     ):
         name.insert(0, parts.pop())
     return "_".join(name).lower().strip("_.-/"), rank
@@ -251,21 +340,35 @@ def _name(words: str, *, spaced: bool) -> tuple[str, int]:
 
 def _rank(name: str) -> int:
     """2: a metric by its name; 1: one only beside a step, an epoch or a metric; 0: none."""
-    pieces = _pieces(name)
+    if "mAP" in name:
+        return 2
+    return max(_rank_of(_pieces(name)), _rank_of(_plain_pieces(name)))
+
+
+def _rank_of(pieces: list[str]) -> int:
     if not pieces:
         return 0
+    if "".join(pieces) == "r2":
+        return 2
     sure = [
-        place for place, piece in enumerate(pieces) if piece in _SURE or piece.endswith(("loss", "accuracy"))
+        place
+        for place, piece in enumerate(pieces)
+        if piece in _SURE or piece.endswith(("loss", "accuracy")) or piece.rstrip("0123456789") in _NUMBERED
     ]
     if sure:
         # "loss_weight" is a setting, "loss_step" and "f1_macro" are metrics.
         tail = pieces[sure[-1] + 1 :]
-        return 2 if all(piece in _AFTER or piece.isdigit() for piece in tail) else 0
-    if pieces[-1] in _ONLY_BESIDE:
+        return 2 if all(piece in _AFTER or piece in _PARTS or piece.isdigit() for piece in tail) else 0
+    core = [piece for piece in pieces if piece not in _AFTER] or pieces
+    if core[-1] in _ONLY_BESIDE:
         return 1
     return 0
 
 
 def _pieces(name: str) -> list[str]:
-    spread = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
-    return [piece for piece in re.split(r"[^A-Za-z0-9]+", spread.lower()) if piece]
+    """The words of a name, ``valLoss`` in two."""
+    return _plain_pieces(re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name))
+
+
+def _plain_pieces(name: str) -> list[str]:
+    return [piece for piece in re.split(r"[^A-Za-z0-9]+", name.lower()) if piece]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -126,6 +129,26 @@ def test_what_programs_print(
 @pytest.mark.parametrize("line", NOT_FOUND, ids=[line[:40] for line in NOT_FOUND])
 def test_what_is_no_metric(line: str) -> None:
     assert parse_line(line).values == {}
+
+
+def _recorded() -> list[dict[str, Any]]:
+    """Lines of some hundred programs, tutorials and libraries, each with what a reader would take from it."""
+    path = Path(__file__).parents[1] / "recorded" / "printed_lines.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("row", _recorded(), ids=lambda row: row["line"][:50])
+def test_what_many_programs_print(row: dict[str, Any]) -> None:
+    found = parse_line(row["line"])
+    assert found.values == row["values"]
+    assert (found.step, found.epoch) == (row["step"], row["epoch"])
+
+
+def test_the_recorded_lines_are_many_and_of_both_sorts() -> None:
+    rows = _recorded()
+    assert len(rows) >= 250
+    assert sum(bool(row["values"]) for row in rows) >= 150
+    assert sum(not row["values"] for row in rows) >= 80
 
 
 def test_how_many_epochs_and_steps_there_will_be() -> None:
