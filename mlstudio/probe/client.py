@@ -182,7 +182,7 @@ class Client:
         numbers: Dict[str, float] = {}
         is_plain = True
         for name, value in _flat(metrics):
-            number = _number(value)
+            number = as_number(value)
             if number is not None:
                 is_plain = is_plain and type(name) is str and name in metrics
                 numbers[_name(name)] = number
@@ -328,7 +328,7 @@ class Client:
                 os.write(2, (message + "\n").encode("utf-8", "replace"))
 
 
-def _number(value: Any) -> Optional[float]:
+def as_number(value: Any) -> Optional[float]:
     """The value as a float; None if it is no number. Arrays and tensors of one element count as one."""
     if isinstance(value, (str, bytes)) or value is None:
         return None
@@ -348,7 +348,7 @@ def _number(value: Any) -> Optional[float]:
 
 
 def _whole(step: Any) -> Optional[int]:
-    number = _number(step)
+    number = as_number(step)
     if number is None or not math.isfinite(number) or abs(number) >= 2**63:
         return None
     return int(number)
@@ -390,7 +390,7 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else str(value)
     if isinstance(value, str):
         return _clean(value)[:MAX_TEXT]
-    number = _number(value)
+    number = as_number(value)
     if number is not None and math.isfinite(number):
         return int(number) if number.is_integer() and "int" in type(value).__name__ else number
     try:

@@ -255,10 +255,10 @@ class Supervisor:
         environment["MLSTUDIO_RUN_ID"] = self._config.run_id
         if channel:
             environment["MLSTUDIO_CHANNEL"] = channel
+        environment.update(self._config.env)
         probe = os.path.join(self._root, "probe.pyz")
         before = environment.get("PYTHONPATH", "")
         environment["PYTHONPATH"] = probe + os.pathsep + before if before else probe
-        environment.update(self._config.env)
         for name, value in self._secrets.items():
             environment[name] = value
             environment[name + "_FILE"] = os.path.join(self._config.secrets_dir, os.path.basename(name))

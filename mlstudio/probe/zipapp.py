@@ -39,6 +39,8 @@ os._exit(code)
 """
 
 _BUILD_ONLY = ("zipapp.py",)
+_AT_THE_TOP = "sitecustomize.py"
+"""Python itself imports it when it starts, by this name."""
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
 """Flags of bytecode that is taken as it is, without a look at its source: PEP 552."""
 
@@ -51,9 +53,11 @@ def build_probe() -> bytes:
         "__main__.py": _MAIN.encode(),
         "mlstudio/__init__.py": (package.parent / "__init__.py").read_bytes(),
     }
-    for source in sorted(package.glob("*.py")):
-        if source.name not in _BUILD_ONLY:
-            files["mlstudio/probe/" + source.name] = source.read_bytes()
+    for source in sorted([*package.glob("*.py"), *package.glob("hooks/*.py")]):
+        if source.name == _AT_THE_TOP:
+            files[source.name] = source.read_bytes()
+        elif source.name not in _BUILD_ONLY:
+            files["mlstudio/probe/" + source.relative_to(package).as_posix()] = source.read_bytes()
     for name, source_text in list(files.items()):
         if name != "__main__.py":
             files[name + "c"] = _bytecode(source_text, name)
@@ -61,7 +65,8 @@ def build_probe() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            # Every interpreter of a run reads this one, and unpacking takes a library of its own.
+            entry.compress_type = zipfile.ZIP_STORED if name.startswith(_AT_THE_TOP) else zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, files[name])
     return buffer.getvalue()

@@ -149,13 +149,15 @@ class Bench:
         *,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = b"",
+        settings: Mapping[str, Any] | None = None,
         **config: Any,
     ) -> Running:
-        """Start the probe with `command`; `config` as in the probe's configuration; `stdin` None: stays open."""
+        """Start the probe with `command`; `config` as in the probe's configuration, and `settings` where `env` is meant
+        that the run says; `stdin` None: stays open."""
         self.root.mkdir(exist_ok=True)
         (self.root / "run").mkdir(exist_ok=True)
         (self.root / "probe.pyz").write_bytes(build_probe())
-        settings: dict[str, Any] = {
+        known: dict[str, Any] = {
             "run_id": "r1",
             "command": list(command),
             "batch_s": 0.05,
@@ -163,7 +165,7 @@ class Bench:
             "grace_s": 5,
             "secrets_dir": str(self.root / "secrets"),
         }
-        (self.root / "config.json").write_text(json.dumps(settings | config))
+        (self.root / "config.json").write_text(json.dumps(known | config | dict(settings or {})))
         line = [self.python, str(self.root / "probe.pyz"), str(self.root / "config.json")]
         output, errors = self.root / "output", self.root / "errors"
         kept = {

@@ -304,7 +304,8 @@ mlstudio._client.event({"type": "logger", "logger": "keras", "what": "Model.fit"
 
 @pytest.mark.parametrize(
     "said", ['{"names": "loss"}', '{"names": ["loss"]}', '{"logger": 3, "names": ["loss"]}',
-             '{"logger": "", "names": ["loss"]}', '{"logger": "' + "x" * 65 + '", "names": ["loss"]}', "[3]", '"loss"', "null"]
+             '{"logger": "", "names": ["loss"]}', '{"logger": "' + "x" * 65 + '", "names": ["loss"]}', "[3]",
+             '"loss"', "null"]
 )  # fmt: skip
 def test_names_that_are_none_are_passed_over(tmp_path: Path, said: str) -> None:
     client = Client(str(tmp_path))
