@@ -33,6 +33,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("show", "mlstudio.cli.show", "Show everything about a run."),
     ("logs", "mlstudio.cli.logs", "Print what a run printed."),
     ("metrics", "mlstudio.cli.metrics", "Print what a run measured, every point of it."),
+    ("rules", "mlstudio.cli.rules", "Find numbers in printed lines by an example."),
     ("stop", "mlstudio.cli.stop", "Stop runs."),
     ("rm", "mlstudio.cli.remove", "Remove runs for good."),
     ("import", "mlstudio.cli.import_runs", "Bring in runs of TensorBoard, MLflow, W&B, trackio, tables."),

@@ -124,6 +124,8 @@ class RunSpec:
     note: str = ""
     stop_when: tuple[str, ...] = ()
     """For what the recorder ends it: ``nan``, ``diverged``, ``plateau:NAME:POINTS[:min|max]``."""
+    print_rules: tuple[str, ...] = ()
+    """For numbers in printed lines beside those that are found by themselves: ``it {step} L={loss} {*}``."""
     run_as_root: bool = False
     """Only for images whose command cannot run otherwise."""
 

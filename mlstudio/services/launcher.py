@@ -93,6 +93,8 @@ class Launcher:
             refuse_password(spec.code.url)
         engine = self._engines.get(spec.engine)
         written = redacted(spec)
+        if not written.print_rules:
+            written = replace(written, print_rules=self._settings.entries("printed.rules"))
         chosen = spec.name.strip()
         stem = run_stem(written.command, project_name(spec.code))
         summary = self._history.add_run(

@@ -102,6 +102,12 @@ SETTINGS: tuple[Setting, ...] = (
         "python:3.11-slim-bookworm=registry.example.org/python:3.11-slim-bookworm.",
     ),
     Setting(
+        name="printed.rules",
+        kind=SettingKind.LIST,
+        default=[],
+        sentence="Rules for numbers in printed lines that are not found by themselves; `mlstudio rules` makes them.",
+    ),
+    Setting(
         name="pip.discover",
         kind=SettingKind.FLAG,
         default=True,

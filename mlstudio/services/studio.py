@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlstudio.services.importing.importer import Importer
     from mlstudio.services.launcher import Launcher
     from mlstudio.services.recorder_control import RecorderControl
+    from mlstudio.services.rule_book import RuleBook
     from mlstudio.services.runs import RunService
     from mlstudio.services.settings import Settings
     from mlstudio.store import History
@@ -155,6 +156,13 @@ class Studio:
             return Exporter(lambda: self.history)
 
         return cast("Exporter", self._part("exporter", make))
+
+    @property
+    def rules(self) -> RuleBook:
+        """Rules for numbers in printed lines."""
+        from mlstudio.services.rule_book import RuleBook
+
+        return RuleBook(self.settings, self.history)
 
     @property
     def doctor(self) -> Doctor:

@@ -17,6 +17,7 @@ from mlstudio.model.host import EngineKind
 from mlstudio.model.launch import Observation, Phase
 from mlstudio.model.run import Exit, ExitReason, RunEvent, RunState, RunSummary
 from mlstudio.services.engine_table import Engines
+from mlstudio.services.printed_rules import parse_rules
 from mlstudio.services.recording.committer import Committer, Slot
 from mlstudio.services.recording.owner import is_alive
 from mlstudio.services.recording.printed_series import PrintedSeries
@@ -370,9 +371,10 @@ def read_known(history: History, run_id: str, *, has_probe: bool | None) -> Know
             logged.append(plain(metric.name, metric.logger))
         elif plain(metric.name, PRINT) == metric.name:
             printed[metric.name] = metric.last_step
+    spec = history.detail(run_id).spec
     told = [_finding_in(event) for event in events if event.type == "finding"]
     watch = Watch(
-        parse_stop_rules(history.detail(run_id).spec.stop_when),
+        parse_stop_rules(spec.stop_when),
         told=told,
         earlier=lambda name: _last_values(history, run_id, name),
     )
@@ -380,6 +382,7 @@ def read_known(history: History, run_id: str, *, has_probe: bool | None) -> Know
     open_lines = history.open_lines(run_id)
     finder = PrintedSeries(
         progress=progress,
+        rules=parse_rules(spec.print_rules),
         last_steps=printed,
         output=open_lines.output,
         error=open_lines.error,

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mlstudio.services.printed import LONGEST_LINE, Printed, parse_line
+from mlstudio.services.printed_rules import PrintedRule
 from mlstudio.services.recording.progress import ProgressTracker
 
 _LINES_AT_ONCE = 1000
@@ -31,9 +32,12 @@ class PrintedPoint:
 @dataclass(slots=True)
 class PrintedSeries:
     """Finds points in output. `last_steps`: of each series that was found in print so far. `logged`: names that the run
-    logs itself. `output` and `error`: the unfinished lines so far. `epoch`: the last epoch that was announced."""
+    logs itself. `rules`: for lines that are not understood by themselves; `only_rules`: nothing but these. `output` and
+    `error`: the unfinished lines so far. `epoch`: the last epoch that was announced."""
 
     progress: ProgressTracker
+    rules: tuple[PrintedRule, ...] = ()
+    only_rules: bool = False
     last_steps: dict[str, int] = field(default_factory=dict)
     output: bytes = b""
     error: bytes = b""
@@ -82,7 +86,7 @@ class PrintedSeries:
         if len(line) > LONGEST_LINE:
             return
         text = line.decode("utf-8", "replace")
-        printed = parse_line(text)
+        printed = self._parse(text)
         if not printed:
             return
         self.progress.learn_totals(epochs=printed.total_epochs, steps=printed.total_steps)
@@ -98,6 +102,14 @@ class PrintedSeries:
             step = self._step(name, printed)
             found.append(PrintedPoint(name, step, time, value, name not in self.last_steps, text))
             self.last_steps[name] = step
+
+    def _parse(self, text: str) -> Printed:
+        """By the first rule that fits, else as lines are read without rules."""
+        for rule in self.rules:
+            found = rule.match(text)
+            if found is not None:
+                return found
+        return Printed() if self.only_rules else parse_line(text)
 
     def _step(self, name: str, printed: Printed) -> int:
         """The printed step, else the epoch where it goes on, else one more than the last."""
