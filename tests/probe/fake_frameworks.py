@@ -86,6 +86,11 @@ class _LoggerConnector:
         self.trainer.handed.append((metrics, step))
 """
 
+_LR_MONITOR = """
+class LearningRateMonitor:
+    def _extract_stats(self, trainer, interval): return {"lr-SGD": 0.1} if interval == "epoch" else {}
+"""
+
 _FABRIC = """
 class Fabric:
     is_global_zero = True
@@ -224,9 +229,11 @@ FRAMEWORKS = {
     "lightning/pytorch/loggers/utilities.py": "def _log_hyperparams(trainer): pass\n",
     "lightning/pytorch/trainer/connectors/logger_connector.py": _LOGGER_CONNECTOR,
     "lightning/pytorch/trainer/trainer.py": _LIGHTNING_TRAINER.format(package="lightning.pytorch"),
+    "lightning/pytorch/callbacks/lr_monitor.py": _LR_MONITOR,
     "lightning/fabric/fabric.py": _FABRIC,
     "pytorch_lightning/__init__.py": '__version__ = "2.6"\n',
     "pytorch_lightning/loggers/utilities.py": "def _log_hyperparams(trainer): pass\n",
+    "pytorch_lightning/callbacks/lr_monitor.py": _LR_MONITOR,
     "pytorch_lightning/trainer/connectors/logger_connector.py": _LOGGER_CONNECTOR,
     "pytorch_lightning/trainer/trainer.py": _LIGHTNING_TRAINER.format(package="pytorch_lightning"),
     "transformers/trainer_callback.py": "class TrainerCallback:\n"

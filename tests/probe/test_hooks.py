@@ -92,7 +92,7 @@ def test_keras(lab: Lab, module: str) -> None:
     assert points["keras", "val_loss"] == [(2 * fit + i, 2 * losses[i]) for fit in range(4) for i in range(2)]
     assert points["keras", "learning_rate"] == [(i, 0.125) for i in range(8)]
     assert points["keras", "added"] == [(i, 7) for i in range(4, 8)]
-    assert points["keras", "batch_loss"] == [(i, i % 3) for i in range(24)]
+    assert points["keras", "batch_loss"] == [(i + 1, i % 3) for i in range(24)]
     assert loggers(outcome) == [("keras", "3.1" if module.startswith("keras") else "2.16")]
     assert params(outcome)["optimizer"] == "sgd"
     assert params(outcome)["model_parameters"] == 5
@@ -107,13 +107,16 @@ def test_lightning(lab: Lab, package: str) -> None:
             trainer = Trainer(loggers)
             trainer.fit()
             print(len(trainer.handed))
+        from {package}.callbacks.lr_monitor import LearningRateMonitor
+        print([LearningRateMonitor()._extract_stats(trainer, when) for when in ("step", "epoch")])
     """)
-    assert outcome.log == b"0\n3\n"
+    assert outcome.log == b"0\n3\n[{}, {'lr-SGD': 0.1}]\n"
     assert logged(outcome) == {
         ("lightning", "train_loss"): [(5, 0.5), (5, 0.5)],
         ("lightning", "epoch"): [(5, 2), (5, 2)],
         ("lightning", "val_loss"): [(9, 0.25), (40, 0.125)] * 2,
         ("lightning", "group/a"): [(5, 1), (5, 1)],
+        ("lightning", "lr-SGD"): [(5, 0.1)],
     }
     assert params(outcome) == {"rate": 0.1, "hidden": 8}
     assert loggers(outcome) == [("lightning", "2.6")]

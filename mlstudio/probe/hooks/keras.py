@@ -62,7 +62,7 @@ def _callback_class(base: Any, reporter: Reporter, package: str) -> Any:
         def on_train_begin(self, logs: Optional[Dict[str, Any]] = None) -> None:
             self._is_new = True
             self._seen = self._batches = 0
-            batches.begin(0)
+            batches.begin(1)
             reporter.begin("%s: Model.fit" % package, HOW, package)
             reporter.params(_settings(self.model, getattr(self, "params", None)))
 
@@ -71,7 +71,8 @@ def _callback_class(base: Any, reporter: Reporter, package: str) -> Any:
             self._batches = max(self._batches, self._seen + batch + 1)
             if logs:
                 named = {"batch_%s" % name: value for name, value in numbers_of(logs).items()}
-                reporter.log(batches.step(self._seen + batch), named)
+                # The first one is 1, as in Keras' own TensorBoard callback.
+                reporter.log(batches.step(self._seen + batch + 1), named)
 
         @reporter.guarded
         def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:

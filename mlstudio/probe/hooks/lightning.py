@@ -22,6 +22,12 @@ def patch(module: Any) -> None:
     reporter = Reporter("lightning")
     if hasattr(module, "Fabric"):
         replace(module.Fabric, "log_dict", lambda original: _fabric(original, reporter, package))
+    # Gives what it reads to the loggers itself.
+    replace(
+        getattr(module, "LearningRateMonitor", None),
+        "_extract_stats",
+        lambda original: _learning_rates(original, reporter),
+    )
     # Without the underscore until 1.9.
     for name in ("_LoggerConnector", "LoggerConnector"):
         replace(
@@ -55,6 +61,20 @@ def _connector(original: Any, reporter: Reporter, package: str) -> Any:
         return original(self, metrics, step, *more, **words)
 
     return log_metrics
+
+
+def _learning_rates(original: Any, reporter: Reporter) -> Any:
+    @reporter.guarded
+    def say(trainer: Any, rates: Any) -> None:
+        if rates and getattr(trainer, "is_global_zero", True):
+            reporter.log(_batches(trainer), rates)
+
+    def _extract_stats(self: Any, trainer: Any, *more: Any, **words: Any) -> Any:
+        rates = original(self, trainer, *more, **words)
+        say(trainer, rates)
+        return rates
+
+    return _extract_stats
 
 
 def _batches(trainer: Any) -> int:

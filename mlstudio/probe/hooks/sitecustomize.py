@@ -27,6 +27,8 @@ WATCHED = {
     "tensorflow.python.keras.callbacks": "keras",
     "lightning.pytorch.trainer.trainer": "lightning",
     "pytorch_lightning.trainer.trainer": "lightning",
+    "lightning.pytorch.callbacks.lr_monitor": "lightning",
+    "pytorch_lightning.callbacks.lr_monitor": "lightning",
     "lightning.fabric.fabric": "lightning",
     "lightning_fabric.fabric": "lightning",
     "transformers.trainer": "transformers",

@@ -38,11 +38,12 @@ First = Callable[[str], tuple[Sequence[int], Sequence[float]]]
 
 
 def stem(name: str) -> tuple[str, ...]:
-    """What a name comes down to: ``train/loss``, ``loss``, ``epoch_loss`` are one, and ``eval/loss``, ``val_loss``."""
-    spread = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    """What a name comes down to: ``train/loss``, ``loss``, ``epoch_loss`` are one, and ``eval/loss``, ``val_loss``; also
+    ``valid_0/l2`` and ``valid_0's l2``."""
+    spread = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.replace("'s ", " "))
     pieces = [piece for piece in re.split(r"[^a-z0-9@]+", spread.lower()) if piece]
     found = sorted("val" if piece in _VALIDATION else piece for piece in pieces if piece not in _SAYS_NOTHING)
-    return tuple(found) or tuple(pieces)
+    return tuple(found) or tuple(pieces[-1:])
 
 
 def rank(logger: str) -> int:

@@ -40,6 +40,6 @@ history = model.fit(
     callbacks=[batches, keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)],
 )
 stored = {name: list(enumerate(map(float, values))) for name, values in history.history.items()}
-stored["batch_loss"] = list(enumerate(batches.losses))
+stored["batch_loss"] = list(enumerate(batches.losses, start=1))
 with open("stored.json", "w") as file:
     json.dump({"keras": stored}, file)

@@ -61,8 +61,7 @@ stored: dict[str, list[tuple[int, float]]] = {}
 with open(kept.log_dir + "/metrics.csv", newline="") as file:
     for row in csv.DictReader(file):
         for name, value in row.items():
-            # What callbacks give to the loggers themselves never came by self.log().
-            if value and name != "step" and not name.startswith("lr-"):
+            if value and name != "step":
                 stored.setdefault(name, []).append((int(row["step"]), float(value)))
 with open("stored.json", "w") as file:
     json.dump({"lightning": stored}, file)
