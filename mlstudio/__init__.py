@@ -83,6 +83,19 @@ def _connect() -> Any:
     return _client
 
 
+def __getattr__(name: str) -> Any:
+    """`mlstudio.Studio` is loaded when it is asked for: training needs none of it, and in a container it is not there."""
+    if name == "Studio":
+        try:
+            from mlstudio.api import Studio
+        except ImportError as error:
+            raise AttributeError(
+                f"mlstudio.Studio is for scripts outside of runs: it needs ML Studio itself ({error})."
+            ) from None
+        return Studio
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 if "MLSTUDIO_CHANNEL" in os.environ:
     # Inside a run: what is slow about it belongs to the script's imports and not into its first step.
     _connect()

@@ -41,6 +41,7 @@ from mlstudio.model.run import (
 from mlstudio.store import image_rows, log_rows, media_rows, run_rows
 from mlstudio.store.database import BUSY_TIMEOUT_S, Database, closing_at_end
 from mlstudio.store.parameters import as_number
+from mlstudio.store.query import Completion, Names, complete
 from mlstudio.store.run_rows import Choice, document_digest, keep_document, no_such_run, number_of
 from mlstudio.store.schema import (
     LIVE_STATES,
@@ -220,6 +221,7 @@ class History:
         ids: Collection[str] | None = None,
         states: Collection[RunState] | None = None,
         search: str = "",
+        where: str = "",
         archived: bool = False,
         order_by: str = "created",
         descending: bool = True,
@@ -230,11 +232,12 @@ class History:
         """Runs for which everything that is given holds, in order.
 
         `archived` adds archived ones; runs named in `ids` come in any case. `search`: each word must be in the name,
-        note, command, tags, parameters, image or commit. `order_by`: created, number, started, ended, name, state,
-        host, engine, image, duration, ``metric:NAME`` (its last value) or ``param:NAME``; runs without it come last.
+        note, command, tags, parameters, image or commit. `where` is a filter (`mlstudio.store.query`); one that asks
+        for ``archived`` reaches archived runs too. `order_by`: a name as in filters (``lr``, ``val/acc.max``),
+        ``metric:NAME`` (its last value) or ``param:NAME``; runs without it come last. Raises QueryError.
         Summaries hold the latest values of up to 400 series. The number of questions to the database is fixed.
         """
-        choice = Choice(ids=ids, states=states, search=search, archived=archived)
+        choice = Choice(ids=ids, states=states, search=search, where=where, archived=archived)
         with self._database.read() as connection:
             return run_rows.read_summaries(
                 connection,
@@ -247,11 +250,38 @@ class History:
             )
 
     def count(
-        self, *, states: Collection[RunState] | None = None, search: str = "", archived: bool = False
+        self,
+        *,
+        states: Collection[RunState] | None = None,
+        search: str = "",
+        where: str = "",
+        archived: bool = False,
     ) -> int:
         """How many runs `runs` would give."""
+        choice = Choice(states=states, search=search, where=where, archived=archived)
         with self._database.read() as connection:
-            return run_rows.count_runs(connection, Choice(states=states, search=search, archived=archived))
+            return run_rows.count_runs(connection, choice)
+
+    def groups(
+        self, by: str, *, where: str = "", archived: bool = False, limit: int = 1000
+    ) -> list[tuple[str | float | None, int]]:
+        """(value, how many runs) of an attribute or parameter, the most frequent first; None: runs without it.
+
+        Raises QueryError.
+        """
+        with self._database.read() as connection:
+            return run_rows.count_groups(connection, by, Choice(where=where, archived=archived), limit=limit)
+
+    def complete(self, text: str, position: int | None = None) -> Completion:
+        """What may stand at a place of a filter (at its end): names that exist, operators, known values."""
+        with self._database.read() as connection:
+            return complete(connection, text, len(text) if position is None else position)
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """(parameters, metrics) that any run has, by name."""
+        with self._database.read() as connection:
+            names = Names(connection)
+            return names.parameters(), names.metrics()
 
     def live_runs(self) -> list[str]:
         """Ids of runs that are not over (queued, running or lost), oldest first."""
@@ -532,6 +562,7 @@ class History:
 
         with self._database.write_fast() as cursor:
             number = finish_log(cursor, run_id)
+            cursor.execute("UPDATE series SET final = 1 WHERE run = ? AND final = 0", (number,))
         after: int | None = 0
         while after is not None:
             with self._database.write_fast() as cursor:

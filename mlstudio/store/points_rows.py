@@ -118,6 +118,9 @@ class _Window:
             lowest, highest = head.low_time, head.high_time
         if lowest is None or highest is None:
             return None
+        if isinstance(self.low, float) or isinstance(self.high, float):
+            # Steps beyond 2**53 are compared as the points themselves will be: as reals.
+            lowest, highest = float(lowest), float(highest)
         if (self.low is not None and highest < self.low) or (self.high is not None and lowest > self.high):
             return False
         if (self.low is None or lowest >= self.low) and (self.high is None or highest <= self.high):

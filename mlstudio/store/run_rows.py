@@ -14,12 +14,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    and_,
-    case,
     func,
-    literal,
     nulls_last,
-    or_,
     select,
 )
 from sqlalchemy.dialects.sqlite import insert
@@ -36,27 +32,17 @@ from mlstudio.model.run import (
     RunState,
     RunSummary,
 )
-from mlstudio.store.schema import document, parameter, run, run_detail, series, tag
+from mlstudio.store.query.conditions import condition, holds_word, order_key
+from mlstudio.store.query.names import Meaning, Metric, Names, Parameter
+from mlstudio.store.query.syntax import QueryError, asks_for, parse
+from mlstudio.store.query.tokens import Kind, Token
+from mlstudio.store.schema import document, run, run_detail, series
 from mlstudio.store.spec_json import from_json
 
 METRICS_IN_SUMMARY = 400
 """A summary holds the latest values of at most this many series; `History.metrics` has them all."""
 
 _NOT_A_NUMBER = float("nan")
-
-_PLAIN_ORDERS: dict[str, ColumnElement[Any]] = {
-    "created": run.c.created,
-    "number": run.c.number,
-    "started": run.c.started,
-    "ended": run.c.ended,
-    "name": func.lower(run.c.name),
-    "state": run.c.state,
-    "host": run.c.host,
-    "engine": run.c.engine,
-    "image": run.c.image_tag,
-    # 2440587.5 is the Julian day of the epoch.
-    "duration": func.coalesce(run.c.ended, (func.julianday("now") - 2440587.5) * 86400.0) - run.c.started,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +52,25 @@ class Choice:
     ids: Collection[str] | None = None
     states: Collection[RunState] | None = None
     search: str = ""
+    where: str = ""
     archived: bool = False
     changed_after: int | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def conditions(self, connection: Connection) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
+        tree = parse(self.where) if self.where else None
         if self.ids is not None:
             wanted = func.json_each(json.dumps(list(self.ids))).table_valued("value")
             found.append(run.c.id.in_(select(wanted.c.value)))
         elif self.changed_after is not None:
             found.append(run.c.revision > self.changed_after)
-        elif not self.archived:
+        elif not self.archived and not asks_for(tree, "archived"):
             found.append(run.c.archived == 0)
         if self.states is not None:
             found.append(run.c.state.in_([state.value for state in self.states]))
-        found.extend(_matches(word) for word in self.search.split())
+        found.extend(holds_word(word) for word in self.search.split())
+        if tree is not None:
+            found.append(condition(tree, Names(connection)))
         return found
 
 
@@ -95,10 +85,10 @@ def read_summaries(
     with_metrics: bool = True,
 ) -> list[RunSummary]:
     """Runs in order; runs without the value that is sorted by come last either way. Raises RequestError."""
-    query = select(run).where(*choice.conditions())
-    key, join = _order(order_by)
-    if join is not None:
-        query = query.outerjoin(*join)
+    query = select(run).where(*choice.conditions(connection))
+    key, joined = _order(connection, order_by)
+    if joined is not None:
+        query = query.outerjoin(joined, joined.c.run == run.c.number)
     direction = key.desc() if descending else key.asc()
     query = query.order_by(nulls_last(direction), run.c.number.desc() if descending else run.c.number.asc())
     if limit is not None or offset:
@@ -109,8 +99,23 @@ def read_summaries(
 
 def count_runs(connection: Connection, choice: Choice) -> int:
     return int(
-        connection.execute(select(func.count()).select_from(run).where(*choice.conditions())).scalar_one()
+        connection.execute(
+            select(func.count()).select_from(run).where(*choice.conditions(connection))
+        ).scalar_one()
     )
+
+
+def count_groups(
+    connection: Connection, by: str, choice: Choice, *, limit: int
+) -> list[tuple[str | float | None, int]]:
+    """(value, how many runs) of what `by` names, the most frequent first."""
+    key, joined = _order(connection, by)
+    count = func.count().label("runs")
+    query = select(key.label("value"), count).select_from(run).where(*choice.conditions(connection))
+    if joined is not None:
+        query = query.outerjoin(joined, joined.c.run == run.c.number)
+    rows = connection.execute(query.group_by(key).order_by(count.desc(), key).limit(limit))
+    return [(value, int(runs)) for value, runs in rows]
 
 
 def number_of(connection: Connection, run_id: str) -> int:
@@ -323,46 +328,19 @@ def _metric(row: Row[Any]) -> MetricSummary:
     )
 
 
-# -- conditions and orders --------------------------------------------------------------------------------------------
+# -- orders -----------------------------------------------------------------------------------------------------------
 
 
-def _matches(word: str) -> ColumnElement[bool]:
-    """Name, note, command, commit, image, a tag or a parameter holds the word, whatever its case."""
-    pattern = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-
-    def like(column: ColumnElement[Any]) -> ColumnElement[bool]:
-        return column.like(pattern, escape="\\")
-
-    return or_(
-        like(run.c.name),
-        like(run.c.note),
-        like(run.c.command),
-        like(run.c.commit_hash),
-        like(run.c.image_tag),
-        select(literal(1)).where(tag.c.run == run.c.number, like(tag.c.tag)).exists(),
-        select(literal(1))
-        .where(parameter.c.run == run.c.number, or_(like(parameter.c.name), like(parameter.c.value)))
-        .exists(),
-    )
-
-
-def _order(text: str) -> tuple[ColumnElement[Any], tuple[Any, ColumnElement[bool]] | None]:
-    """What to sort by, and the table that must be joined for it."""
-    plain = _PLAIN_ORDERS.get(text)
-    if plain is not None:
-        return plain, None
+def _order(connection: Connection, text: str) -> tuple[ColumnElement[Any], Any]:
+    """What to sort or group by, and the subquery that must be joined for it. Raises QueryError."""
     what, _, name = text.partition(":")
-    if what == "metric" and name:
-        latest = series.alias("sorted_series")
-        on = and_(latest.c.run == run.c.number, latest.c.kind == "metric", latest.c.name == name)
-        return latest.c.last, (latest, on)
-    if what == "param" and name:
-        value = parameter.alias("sorted_parameter")
-        on = and_(value.c.run == run.c.number, value.c.name == name)
-        # SQLite sorts numbers before texts, so that both kinds may stand in one column.
-        return case((value.c.number.is_not(None), value.c.number), else_=value.c.value), (value, on)
-    raise RequestError(
-        f"Runs cannot be sorted by “{text}”.",
-        field="order_by",
-        try_this="Known: " + ", ".join([*_PLAIN_ORDERS, "metric:NAME", "param:NAME"]) + ".",
-    )
+    if what in ("metric", "param") and name:
+        # For columns of tables: the name as it is, whether or not a run has it.
+        meaning: Meaning = Parameter((name,)) if what == "param" else Metric((name,), "last")
+    else:
+        token = Token(Kind.WORD, text.strip().strip("`"), 0, len(text))
+        meaning = Names(connection).meaning(token)
+    found = order_key(meaning)
+    if found is None:
+        raise QueryError(f"Runs cannot be sorted by “{text}”.", start=0, end=len(text))
+    return found

@@ -190,9 +190,15 @@ series = Table(
     Column("maximum_step", Integer),
     Column("logger", Text, nullable=False, server_default=text("'mlstudio'")),
     Column("same_as", Text, nullable=False, server_default=text("''")),
+    Column("final", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("run", "kind", "name", name="uq_series"),
     Index("ix_series_position", "run", "position"),
-    Index("ix_series_name", "name", "kind"),
+    # Values of runs that are over: filters and orders over many runs read nothing else. Those of live runs change several
+    # times a second, and are few.
+    Index(
+        "ix_series_final", "kind", "name", "last", "minimum", "maximum", "run", sqlite_where=text("final = 1")
+    ),
+    Index("ix_series_open", "kind", "name", sqlite_where=text("final = 0")),
     # A removed run's series may still be named by a reader; its id shall not mean another one.
     sqlite_autoincrement=True,
 )

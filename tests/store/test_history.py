@@ -145,7 +145,7 @@ def test_runs_are_filtered_and_sorted_by_the_database(history: History) -> None:
     assert ids(ids=[b]) == [b]
     history.archive(b, False)
     assert history.count() == 3
-    with pytest.raises(RequestError, match="sorted"):
+    with pytest.raises(RequestError, match="No run has anything called"):
         history.runs(order_by="name; DROP TABLE run")
 
 

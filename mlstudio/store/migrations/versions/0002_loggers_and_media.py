@@ -12,6 +12,14 @@ depends_on = None
 _STATEMENTS = (
     "ALTER TABLE series ADD COLUMN logger TEXT DEFAULT 'mlstudio' NOT NULL",
     "ALTER TABLE series ADD COLUMN same_as TEXT DEFAULT '' NOT NULL",
+    "ALTER TABLE series ADD COLUMN final INTEGER DEFAULT 0 NOT NULL",
+    """
+    UPDATE series SET final = 1
+    WHERE run IN (SELECT number FROM run WHERE state IN ('succeeded', 'failed', 'stopped'))
+    """,
+    "DROP INDEX ix_series_name",
+    "CREATE INDEX ix_series_final ON series (kind, name, last, minimum, maximum, run) WHERE final = 1",
+    "CREATE INDEX ix_series_open ON series (kind, name) WHERE final = 0",
     """
     CREATE TABLE media (
         id INTEGER NOT NULL,
