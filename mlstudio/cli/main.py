@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mlstudio.cli.safe_text import safe_line
 from mlstudio.cli.session import (
     EXIT_CANCELLED,
     EXIT_DEFECT,
@@ -21,6 +22,7 @@ from mlstudio.model.errors import (
     BuildFailed,
     Cancelled,
     DefectError,
+    QueryError,
     RequestError,
     StudioError,
 )
@@ -132,6 +134,7 @@ def tell(error: StudioError, *, wants_json: bool = False) -> None:
                 "why": error.why,
                 "try_this": error.try_this,
                 "field": error.field if isinstance(error, RequestError) else "",
+                "place": [error.start, error.end] if isinstance(error, QueryError) else None,
                 "diagnosis": error.diagnosis if isinstance(error, BuildFailed) else None,
             }
         )
@@ -139,6 +142,8 @@ def tell(error: StudioError, *, wants_json: bool = False) -> None:
     click.echo(
         click.style(error.what, fg=None if isinstance(error, Cancelled) else "red", bold=True), err=True
     )
+    if isinstance(error, QueryError) and error.text:
+        _point_at(error)
     if error.why:
         click.echo(error.why, err=True)
     if error.try_this:
@@ -146,6 +151,16 @@ def tell(error: StudioError, *, wants_json: bool = False) -> None:
     if isinstance(error, DefectError):
         click.echo("This is a fault of ML Studio. Please report it with these lines:", err=True)
         click.echo("".join(traceback.format_exception(error))[-4000:], err=True)
+
+
+def _point_at(error: QueryError) -> None:
+    """The filter with a mark below what is wrong with it; of a long one the part around it."""
+    first = max(0, error.start - 60)
+    part = safe_line(error.text[first : error.end + 40])
+    before = safe_line(error.text[first : error.start])
+    wrong = safe_line(error.text[error.start : error.end])
+    click.echo(f"  {'…' if first else ''}{part}", err=True)
+    click.echo(f"  {' ' * (len(before) + bool(first))}^{'~' * (len(wrong) - 1)}", err=True)
 
 
 def _kind(error: StudioError) -> str:

@@ -49,6 +49,25 @@ def complete_runs(ctx: click.Context, parameter: click.Parameter, incomplete: st
     ]
 
 
+def complete_filter(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What may stand at the end of a filter, for the shell. The filter is one word of the shell's or several."""
+    session = ctx.find_object(Session) or Session()
+    before = " ".join(ctx.params.get("where") or ())
+    text = f"{before} {incomplete}" if before else incomplete
+    try:
+        found = session.studio.runs.complete(text)
+    except StudioError:
+        return []
+    finally:
+        session.close()
+    kept = (
+        text[: found.start][len(text) - len(incomplete) :]
+        if found.start >= len(text) - len(incomplete)
+        else ""
+    )
+    return [CompletionItem(kept + item.text, help=item.what) for item in found.items]
+
+
 def run_argument(function: Function) -> Function:
     """One RUN: its number, name, id or the beginning of the id; left out, it is empty and means the newest run."""
     return click.argument("run", default="", required=False, shell_complete=complete_runs)(function)

@@ -1,7 +1,7 @@
 """The tree of errors.
 
 StudioError
-├── RequestError   what was asked for is wrong: shown beside the field that caused it
+├── RequestError   what was asked for is wrong: shown beside the field that caused it (a QueryError: in the filter)
 ├── WorldError     the world is not as it must be (engine away, disk full, image missing): shown with what to try
 └── DefectError    we are wrong: a crash report
 
@@ -41,6 +41,18 @@ class RequestError(StudioError):
     ) -> None:
         super().__init__(what, why=why, try_this=try_this, details=details)
         self.field = field
+
+
+class QueryError(RequestError):
+    """A filter that cannot be understood; `start` and `end` are places of characters in `text`."""
+
+    def __init__(
+        self, what: str, *, start: int, end: int, text: str = "", why: str = "", try_this: str = ""
+    ) -> None:
+        super().__init__(what, field="where", why=why, try_this=try_this)
+        self.text = text
+        self.start = start
+        self.end = max(end, start + 1)
 
 
 class WorldError(StudioError):

@@ -17,6 +17,7 @@ from mlstudio.model.run import (
     RunSummary,
 )
 from mlstudio.services.engine_table import Engines
+from mlstudio.services.query import Completion
 from mlstudio.services.recorder_control import RecorderControl
 from mlstudio.services.settings import Settings
 from mlstudio.store import Changes, History
@@ -73,6 +74,7 @@ class RunService:
         ids: Collection[str] | None = None,
         states: Collection[RunState] | None = None,
         search: str = "",
+        where: str = "",
         archived: bool = False,
         order_by: str = "created",
         descending: bool = True,
@@ -80,11 +82,12 @@ class RunService:
         offset: int = 0,
         with_metrics: bool = True,
     ) -> Sequence[RunSummary]:
-        """Runs, filtered and sorted by the database."""
+        """Runs, filtered and sorted by the database. `where` is a filter as in docs/query.md. Raises QueryError."""
         return self._history.runs(
             ids=ids,
             states=states,
             search=search,
+            where=where,
             archived=archived,
             order_by=order_by,
             descending=descending,
@@ -94,9 +97,28 @@ class RunService:
         )
 
     def count(
-        self, *, states: Collection[RunState] | None = None, search: str = "", archived: bool = False
+        self,
+        *,
+        states: Collection[RunState] | None = None,
+        search: str = "",
+        where: str = "",
+        archived: bool = False,
     ) -> int:
-        return self._history.count(states=states, search=search, archived=archived)
+        return self._history.count(states=states, search=search, where=where, archived=archived)
+
+    def groups(
+        self, by: str, *, where: str = "", archived: bool = False
+    ) -> Sequence[tuple[str | float | None, int]]:
+        """(value, how many runs) of an attribute or parameter, the most frequent first."""
+        return self._history.groups(by, where=where, archived=archived)
+
+    def complete(self, text: str, position: int | None = None) -> Completion:
+        """What may stand at a place of a filter."""
+        return self._history.complete(text, position)
+
+    def names(self) -> tuple[Sequence[str], Sequence[str]]:
+        """(parameters, metrics) that any run has."""
+        return self._history.names()
 
     def live(self) -> Sequence[str]:
         """Ids of runs that are not over."""

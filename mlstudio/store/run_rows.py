@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from mlstudio.model.errors import NotFound, RequestError
+from mlstudio.model.errors import NotFound, QueryError, RequestError
 from mlstudio.model.run import (
     Exit,
     ExitReason,
@@ -32,9 +32,9 @@ from mlstudio.model.run import (
     RunState,
     RunSummary,
 )
-from mlstudio.store.query.conditions import condition, holds_word, order_key
+from mlstudio.store.query.conditions import Conditions, best_rows, order_key
 from mlstudio.store.query.names import Meaning, Metric, Names, Parameter
-from mlstudio.store.query.syntax import QueryError, asks_for, parse
+from mlstudio.store.query.syntax import asks_for, parse
 from mlstudio.store.query.tokens import Kind, Token
 from mlstudio.store.schema import document, run, run_detail, series
 from mlstudio.store.spec_json import from_json
@@ -43,6 +43,8 @@ METRICS_IN_SUMMARY = 400
 """A summary holds the latest values of at most this many series; `History.metrics` has them all."""
 
 _NOT_A_NUMBER = float("nan")
+_WALKED = 3000
+"""So many runs are looked at one by one before all that fit are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,15 @@ class Choice:
     archived: bool = False
     changed_after: int | None = None
 
-    def conditions(self, connection: Connection) -> list[ColumnElement[bool]]:
+    def conditions(self, connection: Connection, *, walks: bool = False) -> list[ColumnElement[bool]]:
+        """`walks`: as in `mlstudio.store.query.condition`."""
+        try:
+            return self._conditions(connection, walks=walks)
+        except QueryError as error:
+            error.text = self.where
+            raise
+
+    def _conditions(self, connection: Connection, *, walks: bool) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
         tree = parse(self.where) if self.where else None
         if self.ids is not None:
@@ -68,9 +78,10 @@ class Choice:
             found.append(run.c.archived == 0)
         if self.states is not None:
             found.append(run.c.state.in_([state.value for state in self.states]))
-        found.extend(holds_word(word) for word in self.search.split())
+        maker = Conditions(Names(connection), walks=walks)
+        found.extend(maker.holds_word(word) for word in self.search.split())
         if tree is not None:
-            found.append(condition(tree, Names(connection)))
+            found.append(maker.of(tree))
         return found
 
 
@@ -85,6 +96,10 @@ def read_summaries(
     with_metrics: bool = True,
 ) -> list[RunSummary]:
     """Runs in order; runs without the value that is sorted by come last either way. Raises RequestError."""
+    if limit is not None and offset + limit <= _WALKED // 4 and choice.ids is None:
+        walked = _walk(connection, choice, order_by, descending=descending, wanted=offset + limit)
+        if walked is not None:
+            return _summaries(connection, _rows(connection, walked[offset:]), with_metrics=with_metrics)
     query = select(run).where(*choice.conditions(connection))
     key, joined = _order(connection, order_by)
     if joined is not None:
@@ -95,6 +110,43 @@ def read_summaries(
         query = query.limit(-1 if limit is None else limit).offset(offset)
     rows = connection.execute(query).all()
     return _summaries(connection, rows, with_metrics=with_metrics)
+
+
+def _walk(
+    connection: Connection, choice: Choice, order_by: str, *, descending: bool, wanted: int
+) -> list[int] | None:
+    """Numbers of the first `wanted` runs, found among the first few thousand in order; None where these do not hold as
+    many. Where many runs fit, that is all that must be looked at."""
+    best = best_rows(_meaning(connection, order_by), descending=descending, most=_WALKED)
+    if best is None:
+        return None
+    rows, edge = best
+    found = connection.execute(
+        select(rows.c.run, rows.c.key)
+        .join(run, run.c.number == rows.c.run)
+        .where(*choice.conditions(connection, walks=True))
+        .order_by(
+            rows.c.key.desc() if descending else rows.c.key.asc(),
+            rows.c.run.desc() if descending else rows.c.run.asc(),
+        )
+        .limit(wanted)
+    ).all()
+    if len(found) < wanted:
+        return None
+    last = connection.execute(edge).scalar()
+    # Beyond the last one that was looked at, and among its equals, there may be others.
+    if last is not None and (found[-1].key <= last if descending else found[-1].key >= last):
+        return None
+    return [int(row.run) for row in found]
+
+
+def _rows(connection: Connection, numbers: Sequence[int]) -> list[Row[Any]]:
+    wanted = func.json_each(json.dumps(list(numbers))).table_valued("value")
+    found = {
+        row.number: row
+        for row in connection.execute(select(run).where(run.c.number.in_(select(wanted.c.value))))
+    }
+    return [found[number] for number in numbers if number in found]
 
 
 def count_runs(connection: Connection, choice: Choice) -> int:
@@ -333,14 +385,16 @@ def _metric(row: Row[Any]) -> MetricSummary:
 
 def _order(connection: Connection, text: str) -> tuple[ColumnElement[Any], Any]:
     """What to sort or group by, and the subquery that must be joined for it. Raises QueryError."""
-    what, _, name = text.partition(":")
-    if what in ("metric", "param") and name:
-        # For columns of tables: the name as it is, whether or not a run has it.
-        meaning: Meaning = Parameter((name,)) if what == "param" else Metric((name,), "last")
-    else:
-        token = Token(Kind.WORD, text.strip().strip("`"), 0, len(text))
-        meaning = Names(connection).meaning(token)
-    found = order_key(meaning)
+    found = order_key(_meaning(connection, text))
     if found is None:
         raise QueryError(f"Runs cannot be sorted by “{text}”.", start=0, end=len(text))
     return found
+
+
+def _meaning(connection: Connection, text: str) -> Meaning:
+    """What is meant to sort by. Raises QueryError."""
+    what, _, name = text.partition(":")
+    if what in ("metric", "param") and name:
+        # For columns of tables: the name as it is, whether or not a run has it.
+        return Parameter((name,)) if what == "param" else Metric((name,), "last")
+    return Names(connection).meaning(Token(Kind.WORD, text.strip().strip("`"), 0, len(text)))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import io
 import json
 import math
+import shutil
 import struct
 import tarfile
 import tempfile
 import zlib
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +21,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from mlstudio.model.errors import QueryError
 from mlstudio.model.launch import Chunk
-from mlstudio.model.record import Cursor
+from mlstudio.model.record import Batch, Cursor, Points
+from mlstudio.model.run import RunSpec
 from mlstudio.probe.event_files import EventFile, TagNames
 from mlstudio.probe.intake import Intake
 from mlstudio.probe.tfevents import EventReader, masked_crc32c
@@ -37,6 +42,7 @@ from mlstudio.services.printed import parse_line
 from mlstudio.services.recording.printed_series import PrintedSeries
 from mlstudio.services.recording.progress import ProgressTracker
 from mlstudio.services.recording.transcript import Known, Transcript
+from mlstudio.store import History
 from tests.fuzz.mutations import cuts, mutated
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "loggers"
@@ -322,9 +328,63 @@ def _take_line(data: bytes) -> None:
     assert all(-(2**63) <= point.step < 2**63 for point in points)
 
 
+# -- filters ----------------------------------------------------------------------------------------------------------
+
+_FILTERS = (
+    b'lr < 1e-3 and val.acc.max > 0.9 and "cnn" in tags and started > "2 days ago"',
+    b"not (0.1 <= loss < 1 or state in (failed, lost)) cnn",
+    b"name ~ 'res*' and duration > 1h30m or `odd name!` is not missing",
+    b'param.lr != 10k metric.loss.min is nan note contains "a \\" b" progress > 50%',
+)
+
+
+@cache
+def _history() -> History:
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    history = History(folder / "history.db")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for number in range(3):
+        history.add_run(
+            RunSpec(command=("python", "train.py"), tags=("cnn",)),
+            run_id=f"{number:032x}",
+            name=f"cnn-{number}",
+            created=1000.0 + number,
+            engine_kind="docker",
+            parameters=(("lr", "0.1"), ("odd name!", "x")),
+        )
+        column = array("d", [1.0])
+        points = tuple(
+            Points(name=name, kind="metric", steps=array("q", [1]), times=column, values=column)
+            for name in ("loss", "val/acc")
+        )
+        history.apply(f"{number:032x}", Batch(cursor=Cursor(seq=0, position="0"), points=points))
+    return history
+
+
+def _filter_inputs() -> st.SearchStrategy[Any]:
+    texts = st.one_of(
+        mutated(_FILTERS).map(lambda data: data.decode("utf-8", "replace")), st.text(max_size=200)
+    )
+    return st.tuples(texts, st.integers(0, 300))
+
+
+def _take_filter(drawn: tuple[str, int]) -> None:
+    text, place = drawn
+    history = _history()
+    refused: QueryError | None = None
+    try:
+        history.runs(where=text, limit=5)
+    except QueryError as error:
+        refused = error
+    assert refused is None or (refused.what and 0 <= refused.start < refused.end)
+    found = history.complete(text, place)
+    assert 0 <= found.start <= found.end <= len(text)
+
+
 TARGETS: Sequence[Target] = (
     Target("wire", _wire_inputs, _take_wire),
     Target("event files", _event_inputs, _take_events),
     Target("wandb files", _wandb_inputs, _take_wandb),
     Target("printed lines", _line_inputs, _take_line),
+    Target("filters", _filter_inputs, _take_filter),
 )

@@ -4,9 +4,10 @@
 it. Nothing is ever evaluated as a program. For users: docs/query.md.
 """
 
+from mlstudio.model.errors import QueryError
 from mlstudio.store.query.completion import Completion, CompletionItem, complete
 from mlstudio.store.query.conditions import condition
 from mlstudio.store.query.names import Names
-from mlstudio.store.query.syntax import QueryError, parse
+from mlstudio.store.query.syntax import parse
 
 __all__ = ["Completion", "CompletionItem", "Names", "QueryError", "complete", "condition", "parse"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from mlstudio.model.errors import QueryError
 from mlstudio.model.run import RunState
 from mlstudio.store.query.names import (
     ATTRIBUTES,
@@ -21,7 +22,7 @@ from mlstudio.store.query.names import (
     written,
 )
 from mlstudio.store.query.syntax import OPERATORS
-from mlstudio.store.query.tokens import LONGEST, Kind, QueryError, Token, tokens
+from mlstudio.store.query.tokens import LONGEST, Kind, Token, tokens
 
 _MOST = 50
 _MOST_VALUES = 30
@@ -57,6 +58,8 @@ def complete(connection: Connection, text: str, position: int) -> Completion:
     except QueryError:
         # Inside of a string that is still open.
         quote = max(before.rfind('"'), before.rfind("'"), before.rfind("`"))
+        if quote < 0:
+            return Completion(position, position, ())
         begin, typed = quote, before[quote:]
         try:
             past = tokens(before[: max(0, quote)])[:-1]

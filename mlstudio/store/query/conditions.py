@@ -14,11 +14,13 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Select,
     and_,
     false,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -27,10 +29,11 @@ from sqlalchemy import (
     union_all,
 )
 
+from mlstudio.model.errors import QueryError
 from mlstudio.model.run import RunState
 from mlstudio.store.query.names import ATTRIBUTES, Attribute, Meaning, Metric, Names, Parameter, Sort
 from mlstudio.store.query.syntax import And, Compare, Contains, In, Is, Node, Not, Or, Words
-from mlstudio.store.query.tokens import Kind, QueryError, Token
+from mlstudio.store.query.tokens import Kind, Token
 from mlstudio.store.query.values import duration, flag, moment, needs, number
 from mlstudio.store.schema import parameter, run, series, tag
 
@@ -39,6 +42,9 @@ Condition = ColumnElement[bool]
 _OPERATORS: dict[str, Callable[[Any, Any], Condition]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
+# The plus keeps SQLite from walking through the runs that fit in the order of their numbers, and then sorting them all:
+# it walks in the order that is wanted, and looks each run up among those that fit.
+_NUMBER: ColumnElement[int] = literal_column("+run.number", Integer)
 _SAME = 1e-6
 """Metrics are often singles: as equal counts what differs by less than this share."""
 _MOST_WILDCARDS = 10
@@ -60,47 +66,188 @@ _FIELD_COLUMNS: dict[str, ColumnElement[Any]] = {
 }  # fmt: skip
 
 
-def condition(node: Node, names: Names) -> Condition:
-    """The condition on rows of `run`. Raises QueryError for a name that nothing has and a value of a wrong kind."""
-    match node:
-        case And(parts):
-            return and_(*[condition(part, names) for part in parts])
-        case Or(parts):
-            return or_(*[condition(part, names) for part in parts])
-        case Not(inner):
-            # NULL, where a run lacks what is asked for, counts as false: its negation is true.
-            return not_(func.coalesce(condition(inner, names), literal(0)))
-        case Words(value):
-            return and_(*[holds_word(word) for word in _searched(value)])
-        case Compare(name, op, value):
-            return _compare(names.meaning(name), op, value)
-        case In(name, values):
-            meaning = names.meaning(name)
-            return or_(*[_compare(meaning, "=", value) for value in values])
-        case Contains(name, value):
-            return _contains(names.meaning(name), name, value)
-        case Is(name, what):
-            return _is(names.meaning(name), name, what)
+def condition(node: Node, names: Names, *, walks: bool = False) -> Condition:
+    """The condition on rows of `run`. Raises QueryError for a name that nothing has and a value of a wrong kind.
+
+    Which runs have a fitting parameter, metric or tag is found for all of them at once, or (`walks`) for each run as it
+    comes: that is better where many fit and few are wanted.
+    """
+    return Conditions(names, walks=walks).of(node)
+
+
+class Conditions:
+    """Makes conditions of the parts of a filter."""
+
+    def __init__(self, names: Names, *, walks: bool) -> None:
+        self._names = names
+        self._walks = walks
+
+    def _fits(self, rows: Select[Any], of: ColumnElement[int]) -> Condition:
+        """Whether a run is among `rows`, a selection of its numbers (the column `of`)."""
+        if self._walks:
+            return rows.where(of == run.c.number).exists()
+        return _NUMBER.in_(rows)
+
+    def of(self, node: Node) -> Condition:
+        """The condition on rows of `run`. Raises QueryError for a name that nothing has and a value of a wrong kind."""
+        match node:
+            case And(parts):
+                return and_(*[self.of(part) for part in parts])
+            case Or(parts):
+                return or_(*[self.of(part) for part in parts])
+            case Not(inner):
+                # NULL, where a run lacks what is asked for, counts as false: its negation is true.
+                return not_(func.coalesce(self.of(inner), literal(0)))
+            case Words(value):
+                return and_(true(), *[self.holds_word(word) for word in _searched(value)])
+            case Compare(name, op, value):
+                return self._compare(self._names.meaning(name), op, value)
+            case In(name, values):
+                meaning = self._names.meaning(name)
+                return or_(*[self._compare(meaning, "=", value) for value in values])
+            case Contains(name, value):
+                return self._contains(self._names.meaning(name), name, value)
+            case Is(name, what):
+                return self._is(self._names.meaning(name), name, what)
+
+    def holds_word(self, word: str) -> Condition:
+        """Name, note, command, commit, image, a tag or a parameter holds the word, whatever its case."""
+        return or_(
+            _like(run.c.name, word),
+            _like(run.c.note, word),
+            _like(run.c.command, word),
+            _like(run.c.commit_hash, word),
+            _like(run.c.image_tag, word),
+            self._fits(select(tag.c.run).where(_like(tag.c.tag, word)), tag.c.run),
+            self._fits(
+                select(parameter.c.run).where(
+                    or_(_like(parameter.c.name, word), _like(parameter.c.value, word))
+                ),
+                parameter.c.run,
+            ),
+        )
+
+    def _compare(self, meaning: Meaning, op: str, value: Token) -> Condition:
+        match meaning:
+            case Parameter(names):
+                return self._compare_parameter(names, op, value)
+            case Metric():
+                return self._compare_metric(meaning, op, value)
+            case Attribute(name, Sort.TEXT):
+                return _compare_text(name, _TEXT_COLUMNS[name], op, value)
+            case Attribute(name, Sort.SET):
+                return self._compare_set(name, op, value)
+            case Attribute(name, Sort.FLAG):
+                return _compare_flag(name, op, value)
+            case Attribute(name, Sort.TIME):
+                return _compare_time(meaning, op, value)
+        column = _NUMBER_COLUMNS[meaning.name]
+        wanted = duration(value) if meaning.sort is Sort.DURATION else number(value)
+        if wanted is None or op in ("~", "!~"):
+            what = {Sort.DURATION: "duration", Sort.SHARE: "share"}.get(meaning.sort, "number")
+            raise needs(value, what, meaning.example)
+        if meaning.sort is Sort.SHARE and wanted > 1:
+            wanted /= 100
+        return _numeric(column, op, wanted)
+
+    def _compare_set(self, name: str, op: str, value: Token) -> Condition:
+        if op not in ("=", "!=", "~", "!~"):
+            raise needs(value, "way to compare a set", ATTRIBUTES[name].example)
+        if name == "gpus":
+            found = _glob(run.c.gpus, Token(value.kind, value.value.strip("*"), value.start, value.end))
+        else:
+            fits = (
+                _glob(tag.c.tag, value) if op in ("~", "!~") else func.lower(tag.c.tag) == value.value.lower()
+            )
+            found = self._fits(select(tag.c.run).where(fits), tag.c.run)
+        return found if op in ("=", "~") else not_(found)
+
+    def _contains(self, meaning: Meaning, name: Token, value: Token) -> Condition:
+        match meaning:
+            case Attribute("tags"):
+                return self._compare_set("tags", "=", value)
+            case Attribute("gpus"):
+                return _like(run.c.gpus, value.value)
+            case Attribute(attribute, Sort.TEXT):
+                return _like(_TEXT_COLUMNS[attribute], value.value)
+            case Parameter(names):
+                return self._fits(
+                    _parameters(names).where(_like(parameter.c.value, value.value)), parameter.c.run
+                )
+        raise QueryError(
+            f"“{name.value}” is a number, which contains nothing.", start=name.start, end=name.end,
+            try_this=f"Compare it: {name.value} > 0.5",
+        )  # fmt: skip
+
+    def _is(self, meaning: Meaning, name: Token, what: str) -> Condition:
+        match meaning:
+            case Parameter(names):
+                if what == "nan":
+                    return self._fits(
+                        _parameters(names).where(func.lower(parameter.c.value) == "nan"), parameter.c.run
+                    )
+                return not_(self._fits(_parameters(names), parameter.c.run))
+            case Metric():
+                if what == "nan":
+                    return self._runs_with(meaning, _FIELD_COLUMNS[meaning.field].is_(None))
+                return not_(self._runs_with(meaning, true()))
+        if what == "nan":
+            raise QueryError(f"“{name.value}” is never NaN.", start=name.start, end=name.end)
+        if meaning.name == "tags":
+            return not_(self._fits(select(tag.c.run), tag.c.run))
+        if meaning.name == "gpus":
+            return run.c.gpus == "[]"
+        column = _TEXT_COLUMNS.get(meaning.name)
+        if column is not None:
+            return func.coalesce(column, "") == ""
+        column = _NUMBER_COLUMNS.get(meaning.name)
+        return false() if column is None else column.is_(None)
+
+    def _compare_parameter(self, names: tuple[str, ...], op: str, value: Token) -> Condition:
+        if op in ("~", "!~"):
+            fits = _glob(parameter.c.value, value)
+            return self._fits(_parameters(names).where(fits if op == "~" else not_(fits)), parameter.c.run)
+        wanted = number(value) if value.kind is not Kind.TEXT else None
+        if wanted is not None and not math.isnan(wanted):
+            if op == "!=":
+                # A text is another value than any number.
+                unequal = or_(parameter.c.number != wanted, parameter.c.number.is_(None))
+                return self._fits(_parameters(names).where(unequal), parameter.c.run)
+            return self._fits(
+                _parameters(names).where(_OPERATORS[op](parameter.c.number, wanted)), parameter.c.run
+            )
+        fits = _OPERATORS[op](func.lower(parameter.c.value), value.value.lower())
+        return self._fits(_parameters(names).where(fits), parameter.c.run)
+
+    def _compare_metric(self, meaning: Metric, op: str, value: Token) -> Condition:
+        wanted = number(value)
+        if wanted is None or op in ("~", "!~"):
+            raise needs(value, "number", f"{meaning.names[0]}.{meaning.field} > 0.5")
+        column = _FIELD_COLUMNS[meaning.field]
+        if math.isnan(wanted):
+            return self._runs_with(
+                meaning, column.is_(None) if op == "=" else column.is_not(None) if op == "!=" else false()
+            )
+        if op in ("=", "!=") and math.isfinite(wanted):
+            room = abs(wanted) * _SAME
+            equal = column.between(wanted - room, wanted + room)
+            return self._runs_with(meaning, equal if op == "=" else or_(not_(equal), column.is_(None)))
+        if op == "!=":
+            return self._runs_with(meaning, or_(column != wanted, column.is_(None)))
+        return self._runs_with(meaning, _OPERATORS[op](column, wanted))
+
+    def _runs_with(self, meaning: Metric, fits: Condition) -> Condition:
+        if self._walks:
+            rows = select(series.c.run).where(
+                series.c.kind == meaning.kind, series.c.name.in_(meaning.names), fits
+            )
+            return self._fits(rows, series.c.run)
+        return _NUMBER.in_(metric_rows(meaning, series.c.run, fits=fits))
 
 
 def _searched(token: Token) -> list[str]:
     """Words are searched for one by one, what stands in quotation marks as it is."""
     return [token.value] if token.kind is Kind.TEXT else token.value.split()
-
-
-def holds_word(word: str) -> Condition:
-    """Name, note, command, commit, image, a tag or a parameter holds the word, whatever its case."""
-    return or_(
-        _like(run.c.name, word),
-        _like(run.c.note, word),
-        _like(run.c.command, word),
-        _like(run.c.commit_hash, word),
-        _like(run.c.image_tag, word),
-        run.c.number.in_(select(tag.c.run).where(_like(tag.c.tag, word))),
-        run.c.number.in_(
-            select(parameter.c.run).where(or_(_like(parameter.c.name, word), _like(parameter.c.value, word)))
-        ),
-    )
 
 
 def _like(column: ColumnElement[Any], part: str) -> Condition:
@@ -121,30 +268,6 @@ def _glob(column: ColumnElement[Any], pattern: Token) -> Condition:
 
 
 # -- attributes -------------------------------------------------------------------------------------------------------
-
-
-def _compare(meaning: Meaning, op: str, value: Token) -> Condition:
-    match meaning:
-        case Parameter(names):
-            return _compare_parameter(names, op, value)
-        case Metric():
-            return _compare_metric(meaning, op, value)
-        case Attribute(name, Sort.TEXT):
-            return _compare_text(name, _TEXT_COLUMNS[name], op, value)
-        case Attribute(name, Sort.SET):
-            return _compare_set(name, op, value)
-        case Attribute(name, Sort.FLAG):
-            return _compare_flag(name, op, value)
-        case Attribute(name, Sort.TIME):
-            return _compare_time(meaning, op, value)
-    column = _NUMBER_COLUMNS[meaning.name]
-    wanted = duration(value) if meaning.sort is Sort.DURATION else number(value)
-    if wanted is None or op in ("~", "!~"):
-        what = {Sort.DURATION: "duration", Sort.SHARE: "share"}.get(meaning.sort, "number")
-        raise needs(value, what, meaning.example)
-    if meaning.sort is Sort.SHARE and wanted > 1:
-        wanted /= 100
-    return _numeric(column, op, wanted)
 
 
 def _numeric(column: ColumnElement[Any], op: str, wanted: float) -> Condition:
@@ -170,17 +293,6 @@ def _compare_text(name: str, column: ColumnElement[Any], op: str, value: Token) 
         if wanted.lower() not in known:
             raise needs(value, "state", f"state = failed ({', '.join(known)})")
     return _OPERATORS[op](func.lower(column), wanted.lower())
-
-
-def _compare_set(name: str, op: str, value: Token) -> Condition:
-    if op not in ("=", "!=", "~", "!~"):
-        raise needs(value, "way to compare a set", ATTRIBUTES[name].example)
-    if name == "gpus":
-        found = _glob(run.c.gpus, Token(value.kind, value.value.strip("*"), value.start, value.end))
-    else:
-        fits = _glob(tag.c.tag, value) if op in ("~", "!~") else func.lower(tag.c.tag) == value.value.lower()
-        found = run.c.number.in_(select(tag.c.run).where(fits))
-    return found if op in ("=", "~") else not_(found)
 
 
 def _compare_flag(name: str, op: str, value: Token) -> Condition:
@@ -211,45 +323,6 @@ def _compare_time(meaning: Attribute, op: str, value: Token) -> Condition:
     return _OPERATORS[op](column, begin)
 
 
-def _contains(meaning: Meaning, name: Token, value: Token) -> Condition:
-    match meaning:
-        case Attribute("tags"):
-            return _compare_set("tags", "=", value)
-        case Attribute("gpus"):
-            return _like(run.c.gpus, value.value)
-        case Attribute(attribute, Sort.TEXT):
-            return _like(_TEXT_COLUMNS[attribute], value.value)
-        case Parameter(names):
-            return run.c.number.in_(_parameters(names).where(_like(parameter.c.value, value.value)))
-    raise QueryError(
-        f"“{name.value}” is a number, which contains nothing.", start=name.start, end=name.end,
-        try_this=f"Compare it: {name.value} > 0.5",
-    )  # fmt: skip
-
-
-def _is(meaning: Meaning, name: Token, what: str) -> Condition:
-    match meaning:
-        case Parameter(names):
-            if what == "nan":
-                return run.c.number.in_(_parameters(names).where(func.lower(parameter.c.value) == "nan"))
-            return run.c.number.not_in(_parameters(names))
-        case Metric():
-            if what == "nan":
-                return _runs_with(meaning, _FIELD_COLUMNS[meaning.field].is_(None))
-            return not_(_runs_with(meaning, true()))
-    if what == "nan":
-        raise QueryError(f"“{name.value}” is never NaN.", start=name.start, end=name.end)
-    if meaning.name == "tags":
-        return run.c.number.not_in(select(tag.c.run))
-    if meaning.name == "gpus":
-        return run.c.gpus == "[]"
-    column = _TEXT_COLUMNS.get(meaning.name)
-    if column is not None:
-        return func.coalesce(column, "") == ""
-    column = _NUMBER_COLUMNS.get(meaning.name)
-    return false() if column is None else column.is_(None)
-
-
 # -- parameters -------------------------------------------------------------------------------------------------------
 
 
@@ -257,44 +330,7 @@ def _parameters(names: tuple[str, ...]) -> Select[Any]:
     return select(parameter.c.run).where(parameter.c.name.in_(names))
 
 
-def _compare_parameter(names: tuple[str, ...], op: str, value: Token) -> Condition:
-    if op in ("~", "!~"):
-        fits = _glob(parameter.c.value, value)
-        return run.c.number.in_(_parameters(names).where(fits if op == "~" else not_(fits)))
-    wanted = number(value) if value.kind is not Kind.TEXT else None
-    if wanted is not None and not math.isnan(wanted):
-        if op == "!=":
-            # A text is another value than any number.
-            unequal = or_(parameter.c.number != wanted, parameter.c.number.is_(None))
-            return run.c.number.in_(_parameters(names).where(unequal))
-        return run.c.number.in_(_parameters(names).where(_OPERATORS[op](parameter.c.number, wanted)))
-    fits = _OPERATORS[op](func.lower(parameter.c.value), value.value.lower())
-    return run.c.number.in_(_parameters(names).where(fits))
-
-
 # -- metrics ----------------------------------------------------------------------------------------------------------
-
-
-def _compare_metric(meaning: Metric, op: str, value: Token) -> Condition:
-    wanted = number(value)
-    if wanted is None or op in ("~", "!~"):
-        raise needs(value, "number", f"{meaning.names[0]}.{meaning.field} > 0.5")
-    column = _FIELD_COLUMNS[meaning.field]
-    if math.isnan(wanted):
-        return _runs_with(
-            meaning, column.is_(None) if op == "=" else column.is_not(None) if op == "!=" else false()
-        )
-    if op in ("=", "!=") and math.isfinite(wanted):
-        room = abs(wanted) * _SAME
-        equal = column.between(wanted - room, wanted + room)
-        return _runs_with(meaning, equal if op == "=" else or_(not_(equal), column.is_(None)))
-    if op == "!=":
-        return _runs_with(meaning, or_(column != wanted, column.is_(None)))
-    return _runs_with(meaning, _OPERATORS[op](column, wanted))
-
-
-def _runs_with(meaning: Metric, fits: Condition) -> Condition:
-    return run.c.number.in_(metric_rows(meaning, series.c.run, fits=fits))
 
 
 def metric_rows(meaning: Metric, *columns: ColumnElement[Any], fits: Condition) -> Any:
@@ -349,3 +385,40 @@ def order_key(meaning: Meaning) -> tuple[ColumnElement[Any], Any] | None:
         else rows
     )
     return found.c.key, found
+
+
+def best_rows(meaning: Meaning, *, descending: bool, most: int) -> tuple[Any, Select[Any]] | None:
+    """(runs and their keys: the first `most` in order, and all whose values still change; the last key of those `most`,
+    which is none where there are not so many). None where nothing helps to find them."""
+
+    def first(
+        key: ColumnElement[Any], number: ColumnElement[Any], *where: Any
+    ) -> tuple[Select[Any], Select[Any]]:
+        order = key.desc() if descending else key.asc()
+        found = select(number.label("run"), key.label("key")).where(key.is_not(None), *where).order_by(order)
+        edge = select(key).where(key.is_not(None), *where).order_by(order).offset(most - 1).limit(1)
+        return found.limit(most), edge
+
+    match meaning:
+        case Attribute("created" | "number" as name):
+            found, edge = first(_NUMBER_COLUMNS[name], run.c.number)
+            return found.subquery(), edge
+        case Parameter((name,)):
+            # Texts come behind the numbers, which is in front where the order is turned.
+            others = parameter.alias("others")
+            has_texts = select(others.c.run).where(others.c.name == name, others.c.number.is_(None)).exists()
+            plain = (parameter.c.name == name, *((not_(has_texts),) if descending else ()))
+            found, edge = first(parameter.c.number, parameter.c.run, *plain)
+            return found.subquery(), edge
+        case Metric((name,), field, kind):
+            column = _FIELD_COLUMNS[field]
+            final, live = (
+                (series.c.name == name, text(f"series.kind = '{_KINDS[kind]}' AND series.final = {is_final}"))
+                for is_final in (1, 0)
+            )
+            found, edge = first(column, series.c.run, *final)
+            changing = select(series.c.run, column).where(column.is_not(None), *live)
+            best = found.subquery()
+            both: Any = union_all(select(best.c.run, best.c.key), changing)
+            return both.subquery(), edge
+    return None

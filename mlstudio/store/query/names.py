@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from sqlalchemy import Connection
 
-from mlstudio.store.query.tokens import QueryError, Token
+from mlstudio.model.errors import QueryError
+from mlstudio.store.query.tokens import Token
 
 _PREFIXES = {
     "param": "param", "params": "param", "parameter": "param", "metric": "metric", "metrics": "metric",
@@ -242,8 +243,11 @@ class Names:
 
 def near_names(text: str, names: list[str], most: int = 3) -> list[str]:
     """Names that somebody who wrote `text` may have meant."""
-    small = {plain(name): name for name in names}
-    found = [small[near] for near in difflib.get_close_matches(plain(text), small, n=most, cutoff=0.7)]
+    small: dict[str, list[str]] = {}
+    for name in names:
+        small.setdefault(plain(name), []).append(name)
+    near = difflib.get_close_matches(plain(text), small, n=most, cutoff=0.7)
+    found = [name for one in near for name in small[one]][:most]
     if not found and len(text) >= 2:
         found = [name for name in names if plain(text) in plain(name)][:most]
     return found

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlstudio.store.query.tokens import Kind, QueryError, Token, tokens
+from mlstudio.model.errors import QueryError
+from mlstudio.store.query.tokens import Kind, Token, tokens
 
-__all__ = ["And", "Compare", "Contains", "In", "Is", "Node", "Not", "Or", "QueryError", "Words", "parse"]
+__all__ = ["And", "Compare", "Contains", "In", "Is", "Node", "Not", "Or", "Words", "asks_for", "parse"]
 
 OPERATORS = ("=", "==", "!=", "<>", "<", "<=", ">", ">=", "~", "!~")
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}

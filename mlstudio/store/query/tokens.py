@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mlstudio.model.errors import RequestError
+from mlstudio.model.errors import QueryError
 
 LONGEST = 10_000
 """Characters of a filter."""
@@ -27,6 +27,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class Kind(StrEnum):
@@ -55,19 +58,13 @@ class Token:
         return self.value.lower() if self.kind is Kind.WORD else ""
 
 
-class QueryError(RequestError):
-    """A filter that cannot be understood; `start` and `end` are places of characters in it."""
-
-    def __init__(self, what: str, *, start: int, end: int, why: str = "", try_this: str = "") -> None:
-        super().__init__(what, field="where", why=why, try_this=try_this)
-        self.start = start
-        self.end = max(end, start + 1)
-
-
 def tokens(text: str) -> list[Token]:
     """The filter's tokens, an END last. Raises QueryError."""
     if len(text) > LONGEST:
         raise QueryError(f"The filter is longer than {LONGEST:,} characters.", start=LONGEST, end=LONGEST + 1)
+    odd = _NO_CHARACTER.search(text)
+    if odd is not None:
+        raise QueryError("Here is half a character.", start=odd.start(), end=odd.end())
     found: list[Token] = []
     place = 0
     while place < len(text):

@@ -7,7 +7,8 @@ import re
 import time
 from datetime import datetime, timedelta
 
-from mlstudio.store.query.tokens import Kind, QueryError, Token
+from mlstudio.model.errors import QueryError
+from mlstudio.store.query.tokens import Kind, Token
 
 _SCALES = {
     "": 1.0, "%": 0.01, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "B": 1.0,
