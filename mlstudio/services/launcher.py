@@ -13,7 +13,15 @@ from pathlib import Path
 import psutil
 
 from mlstudio.model.code import CodeSource, Travel
-from mlstudio.model.errors import BuildFailed, Cancelled, DefectError, RequestError, StudioError
+from mlstudio.model.errors import (
+    BuildFailed,
+    Cancelled,
+    DefectError,
+    NotFound,
+    RequestError,
+    StudioError,
+    WorldError,
+)
 from mlstudio.model.image import BuildEvent, Diagnosis, ImageRecord, PipSettings
 from mlstudio.model.launch import CodeMount, LaunchSpec, SecretValue
 from mlstudio.model.run import Exit, ExitReason, Limits, RunSpec, RunState, RunSummary
@@ -33,6 +41,8 @@ from mlstudio.store import History
 
 _REDACTED = "[redacted]"
 _ASK_HISTORY_EVERY_S = 0.5
+_HANDLE_WITHIN_S = 20.0
+_WRITE_AGAIN_S = 0.5
 
 
 def owner_of_this_process() -> str:
@@ -226,7 +236,7 @@ class Launcher:
         attempt.stop_if_unwanted()
         handle = engine.launch(self._launch_spec(run_id, spec, plan, record, secrets=secrets))
         attempt.has_container = True
-        self._history.set_handle(run_id, handle)
+        self._write_surely(lambda: self._history.set_handle(run_id, handle), within_s=_HANDLE_WITHIN_S)
         self._recorder.ensure()
         return self._history.summary(run_id)
 
@@ -328,30 +338,55 @@ class Launcher:
         if attempt.has_container:
             return
         if isinstance(error, Cancelled):
-            self._history.observe(
-                run_id,
-                state=RunState.STOPPED,
-                ended=time.time(),
-                exit=Exit(reason=ExitReason.STOPPED, message="Cancelled before it started."),
-                phase="",
-            )
+            how = Exit(reason=ExitReason.STOPPED, message="Cancelled before it started.")
+            self._end(run_id, RunState.STOPPED, how)
             return
         is_build = isinstance(error, BuildFailed)
         message, try_this = " ".join(part for part in (error.what, error.why) if part), error.try_this
         if isinstance(error, BuildFailed) and isinstance(error.diagnosis, Diagnosis):
             message = " ".join(part for part in (error.diagnosis.title, error.diagnosis.why) if part)
             try_this = error.diagnosis.try_this
-        self._history.observe(
-            run_id,
-            state=RunState.FAILED,
-            ended=time.time(),
-            exit=Exit(
-                reason=ExitReason.BUILD_FAILED if is_build else ExitReason.NOT_STARTED,
-                message=redact_text(message),
-                try_this=redact_text(try_this),
-            ),
-            phase="",
+        how = Exit(
+            reason=ExitReason.BUILD_FAILED if is_build else ExitReason.NOT_STARTED,
+            message=redact_text(message),
+            try_this=redact_text(try_this),
         )
+        self._end(run_id, RunState.FAILED, how)
+
+    def _end(self, run_id: str, state: RunState, how: Exit) -> None:
+        ended = time.time()
+        self._write_surely(
+            lambda: self._history.observe(run_id, state=state, ended=ended, exit=how, phase=""), within_s=0.0
+        )
+
+    def _write_surely(self, write: Callable[[], object], *, within_s: float) -> None:
+        """Write what nobody else knows. Where the disk is full, wait for room: `within_s` here, then beside the caller, as
+        long as this process lives; after that the recorder looks for what it left."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                write()
+                return
+            except WorldError as error:
+                if not error.can_retry:
+                    raise
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_WRITE_AGAIN_S)
+        threading.Thread(target=_write_later, args=(write,), name="write-later", daemon=True).start()
+
+
+def _write_later(write: Callable[[], object]) -> None:
+    while True:
+        time.sleep(_WRITE_AGAIN_S)
+        try:
+            write()
+            return
+        except WorldError as error:
+            if not error.can_retry:
+                return
+        except NotFound:
+            return
 
 
 class _Wish:

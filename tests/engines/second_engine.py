@@ -15,16 +15,16 @@ _FLAGS = (
     "--ip-forward=false",
     "--ip-masq=false",
     "--storage-driver=overlay2",
-    "--log-opt=max-size=1m",
-    "--log-opt=max-file=2",
 )
+_LOG = ("--log-opt=max-size=1m", "--log-opt=max-file=2")
 
 
 class SecondEngine:
     """A dockerd with its own socket, containers and images. Needs root. Steps of a build need a `bridge`."""
 
-    def __init__(self, folder: Path, *, bridge: str = "none") -> None:
+    def __init__(self, folder: Path, *, bridge: str = "none", options: tuple[str, ...] = ()) -> None:
         self.folder = folder
+        self._options = options
         self._network = "--bridge=none" if bridge == "none" else f"--bip={bridge}"
         self.url = f"unix://{folder}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,7 +38,8 @@ class SecondEngine:
                 [
                     # In a network namespace of its own: dockerd without a bridge removes docker0, the shared engine's.
                     "unshare", "--net", "--",
-                    shutil.which("dockerd") or "/usr/sbin/dockerd", "-H", self.url, *_FLAGS, self._network,
+                    shutil.which("dockerd") or "/usr/sbin/dockerd", "-H", self.url, *(self._options or _LOG), *_FLAGS,
+                    self._network,
                     f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
                     f"--pidfile={self.folder}/docker.pid",
                     # Where the system runs a containerd of its own, dockerd uses that one.
