@@ -360,7 +360,7 @@ class Launcher:
         )
 
     def _write_surely(self, write: Callable[[], object], *, within_s: float) -> None:
-        """Write what nobody else knows. Where the disk is full, wait for room: `within_s` here, then beside the caller, as
+        """Write what nobody else knows. With a full disk, wait for room: `within_s` here, then beside the caller, as
         long as this process lives; after that the recorder looks for what it left."""
         deadline = time.monotonic() + within_s
         while True:
