@@ -184,9 +184,8 @@ class Following:
             self._take(path, is_open=True)
         if walk:
             began = time.monotonic()
-            seen = [0]
             for root in self._collector.roots:
-                self._walk(root, 0, seen)
+                self._walk(root, 0, [0])
             took = time.monotonic() - began
             self._walk_at = began + took + max(_WALK_EVERY_S, _REST * took)
 
@@ -230,8 +229,6 @@ class Following:
         if known is not None and known[0] == about.st_mtime_ns and time.time() - about.st_mtime > 2.0:
             inner = known[1]
         else:
-            if known is None and len(self._folders) >= _MAX_FOLDERS:
-                return
             inner = []
             try:
                 with os.scandir(folder) as entries:
@@ -246,7 +243,9 @@ class Following:
                             self._take(entry.path, is_open=False)
             except OSError:
                 return
-            self._folders[folder] = (about.st_mtime_ns, inner)
+            # Where these are too many, the others are looked through each time.
+            if known is not None or len(self._folders) < _MAX_FOLDERS:
+                self._folders[folder] = (about.st_mtime_ns, inner)
         for path in inner:
             if path != self._collector.root:
                 self._walk(path, depth + 1, seen)
@@ -367,10 +366,12 @@ def _kind(name: str) -> str:
 
 
 def _distinct(folders: List[str]) -> List[str]:
-    """Existing folders, none inside another one, the root left out."""
-    real = [os.path.realpath(folder) for folder in folders if folder and os.path.isdir(folder)]
+    """Existing folders, none inside an earlier one, the root left out. One that lies in a later one comes first all the
+    same: the later one may hold more than can be looked through."""
     found: List[str] = []
-    for folder in sorted(set(real), key=len):
-        if folder != "/" and not any(folder.startswith(other + "/") for other in found):
-            found.append(folder)
+    for folder in folders:
+        real = os.path.realpath(folder) if folder else "/"
+        inside = any(real == other or real.startswith(other + "/") for other in found)
+        if real != "/" and os.path.isdir(real) and not inside:
+            found.append(real)
     return found

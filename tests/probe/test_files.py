@@ -138,6 +138,35 @@ def test_a_run_of_wandb_arrives_while_it_is_written(bench: Bench, work: Path, tm
     assert {"image", "table"} <= {event["kind"] for event in media(outcome)}
 
 
+@pytest.mark.parametrize(("folders", "files"), [(11, 2000), (5500, 0)])
+def test_the_own_folder_comes_before_a_full_one_around_it(
+    bench: Bench, tmp_path: Path, folders: int, files: int
+) -> None:
+    """What lies around the run's folder may be too much to look through."""
+    work = tmp_path / "home" / "z" / "work"
+    for folder in range(folders):
+        (tmp_path / "home" / f"a{folder}").mkdir(parents=True)
+        for file in range(files):
+            (tmp_path / "home" / f"a{folder}" / str(file)).touch()
+    work.mkdir(parents=True)
+    (source,) = (unpack("tensorboard", tmp_path) / "exp" / "tf2").iterdir()
+    (work / "copy.py").write_text(
+        "import os, shutil, sys, time\n"
+        "while not os.path.exists('go'): time.sleep(0.02)\n"
+        "name = f'events.out.tfevents.1700000000.{os.uname().nodename}.{os.getpid()}.0'\n"
+        "os.mkdir('runs'); shutil.copyfile(sys.argv[1], 'runs/' + name)\n"
+    )
+    running = bench.start(
+        [bench.python, "copy.py", str(source)], workdir=str(work), env={"HOME": str(tmp_path / "home")}
+    )
+    # What it finds at first fills what it remembers.
+    assert wait_until(lambda: len(taken_apart(running.output)[0]) > 12, deadline_s=20)
+    (work / "go").touch()
+    outcome = running.end()
+    outcome.check()
+    assert set(series(outcome.frames, "tensorboard")) == set(expected("tensorboard")["runs"]["exp/tf2"])
+
+
 def test_of_a_file_that_was_there_before_only_what_is_new_is_read(
     bench: Bench, work: Path, tmp_path: Path
 ) -> None:
