@@ -86,6 +86,7 @@ class Collectors:
 def make_collectors(config: ProbeConfig, intake: Intake, root: str) -> Collectors:
     """The collectors of this program. One is added with a module and a line here."""
     from mlstudio.probe.files import FileCollector
+    from mlstudio.probe.mlflow_endpoint import MlflowEndpoint
 
-    collectors: List[Collector] = [FileCollector(config, intake, root)]
+    collectors: List[Collector] = [FileCollector(config, intake, root), MlflowEndpoint(config, intake, root)]
     return Collectors(collectors, intake)
