@@ -56,6 +56,7 @@ def wait_until(condition: Callable[[], bool], *, deadline_s: float = 10.0, every
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "own_engine: the test starts a Docker daemon of its own; needs root")
     config.addinivalue_line(
         "markers", "logs_errors: the test makes ML Studio log errors, and that is what it wants"
     )
@@ -69,6 +70,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if os.environ.get(WITHOUT_ENGINE) == "1":
                 left_out.append(item)
             item.add_marker(pytest.mark.xdist_group("engine"))
+        elif item.get_closest_marker("own_engine"):
+            # It starts a daemon of its own, and takes only images from the machine's.
+            if os.environ.get(WITHOUT_ENGINE) == "1":
+                left_out.append(item)
+            item.add_marker(pytest.mark.xdist_group("own engine"))
         elif item.get_closest_marker("window"):
             item.add_marker(pytest.mark.xdist_group("window"))
     if left_out:

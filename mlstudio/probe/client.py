@@ -5,6 +5,7 @@ A call to `Client.log` packs one record into mapped memory: no thread, no system
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import mmap
@@ -36,6 +37,12 @@ MAX_TEXT = 60 * 1024
 """Characters of one text; also in four bytes each they fit into a segment."""
 MAX_WAITING_SEGMENTS = 1024
 """Segments that a process leaves unread at most (256 MiB): then points are dropped, with a warning."""
+
+
+MAX_UNSAVED_SEGMENTS = 64
+"""Where no file can be made (a full disk), so many wait in memory (16 MiB); then points are dropped, with a warning."""
+_SAVE_AGAIN_S = 0.5
+_SAVE_AT_EXIT_S = 5.0
 
 
 class Nothing:
@@ -79,6 +86,7 @@ class Client:
         self._warned: set[str] = set()
         self._steps: Dict[Tuple[str, ...], int] = {}
         self._segments: List[str] = []
+        self._saves_at_exit = False
         self._forget_segment()
         os.register_at_fork(after_in_child=self._forget_segment)
 
@@ -91,6 +99,8 @@ class Client:
         self._names: Dict[Tuple[str, ...], _Names] = {}
         self._others: Dict[Tuple[str, Tuple[str, ...]], _Names] = {}
         self._segments = []
+        self._unsaved: List[Tuple[str, Any]] = []
+        """(path, memory) of segments for which there was no room on the disk."""
         self._stem = "%d-%d" % (os.getpid(), time.time_ns())
 
     def log(self, step: Optional[int], metrics: Dict[str, Any]) -> None:
@@ -292,6 +302,31 @@ class Client:
             return False
         self._count += 1
         path = os.path.join(self._folder, "%s-%06d.seg" % (self._stem, self._count))
+        try:
+            # What waits for room comes before what comes now.
+            mapped = self._in_memory(path) if self._unsaved else self._make(path, b"")
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EMFILE,
+                errno.ENFILE,
+            ):
+                self._warn(
+                    "channel", "mlstudio: values wait in memory until there is room for them: %s" % error
+                )
+                mapped = self._in_memory(path)
+            else:
+                self._pause(str(error))
+                return False
+        if mapped is None:
+            return False
+        self._map = mapped
+        self._offset = HEADER_BYTES
+        return True
+
+    def _make(self, path: str, data: bytes) -> Any:
+        """A new segment that the probe will find, with `data` in it. Raises OSError."""
         made = path + ".new"
         try:
             file = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -302,18 +337,61 @@ class Client:
             finally:
                 os.close(file)
             mapped[0:HEADER_BYTES] = MAGIC + OFFSET.pack(HEADER_BYTES)
+            if data:
+                mapped[0 : len(data)] = data
             os.rename(made, path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError):
             try:
                 os.unlink(made)
             except OSError:
                 pass
-            self._pause(str(error))
-            return False
+            raise
         self._segments.append(path)
-        self._map = mapped
-        self._offset = HEADER_BYTES
-        return True
+        return mapped
+
+    # -- without room on the disk -------------------------------------------------------------------------------
+
+    def _in_memory(self, path: str) -> Any:
+        """A segment that becomes a file later; None if too many wait already."""
+        if len(self._unsaved) >= MAX_UNSAVED_SEGMENTS:
+            self._pause("there is no room for them, and too many wait in memory")
+            return None
+        mapped = mmap.mmap(-1, SEGMENT_BYTES)
+        mapped[0:HEADER_BYTES] = MAGIC + OFFSET.pack(HEADER_BYTES)
+        self._unsaved.append((path, mapped))
+        if len(self._unsaved) == 1:
+            if not self._saves_at_exit:
+                import atexit
+
+                self._saves_at_exit = True
+                atexit.register(self._save_at_exit)
+            # The only thread that we ever start in the user's process, and only until there is room again.
+            threading.Thread(target=self._save_later, name="mlstudio", daemon=True).start()
+        return mapped
+
+    def _save_later(self) -> None:
+        while not self._save():
+            time.sleep(_SAVE_AGAIN_S)
+
+    def _save_at_exit(self) -> None:
+        deadline = time.monotonic() + _SAVE_AT_EXIT_S
+        while not self._save() and time.monotonic() < deadline:
+            time.sleep(_SAVE_AGAIN_S / 5)
+
+    def _save(self) -> bool:
+        """Make files of the segments that wait; whether none waits any more."""
+        with self._lock:
+            while self._unsaved:
+                path, kept = self._unsaved[0]
+                try:
+                    mapped = self._make(path, kept[:])
+                except (OSError, ValueError):
+                    return False
+                if self._map is kept:
+                    # What is written from now on goes into the file.
+                    self._map = mapped
+                self._unsaved.pop(0)
+            return True
 
     def _pause(self, why: str) -> None:
         self._broken_until = time.monotonic() + 1.0

@@ -5,14 +5,17 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import time
+import zlib
 from array import array
+from collections import deque
 
 from mlstudio.probe.channel import Series
 from mlstudio.probe.frames import FRAMES_PER_SEGMENT, OWN_LOGGER, encode_frame, encode_points, spool_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
     from mlstudio.probe.redactor import Redactor
 
@@ -23,6 +26,9 @@ FLUSH_LOG_BYTES = 1024 * 1024
 POINTS_A_SERIES = 50_000
 """Points of one series that go into one frame at most."""
 POINTS_A_FRAME = 400_000
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""Frames for the spool that wait in memory while the disk is full."""
+_LAST_WAITS_S = 10.0
 
 
 class Stream:
@@ -63,6 +69,7 @@ class Outlet:
         self._clock = clock
         self._seq = 0
         self._log_bytes = 0
+        self._log_sum = 0
         self._spans: List[List[Any]] = []
         self._spooled: List[bytes] = []
         self._mid_line = False
@@ -99,6 +106,7 @@ class Outlet:
     def _put(self, data: bytes, is_error: bool) -> None:
         self._emit(data)
         self._log_bytes += len(data)
+        self._log_sum = zlib.crc32(data, self._log_sum)
         if self._spool is not None:
             self._spooled.append(data)
         now = self._clock()
@@ -177,6 +185,8 @@ class Outlet:
 
     def _frame(self, series: List[Dict[str, Any]], *, final: bool) -> None:
         log: Dict[str, Any] = {"n": self._log_bytes, "spans": self._spans}
+        if self._log_bytes:
+            log["crc"] = self._log_sum
         body: Dict[str, Any] = {"t": round(self._clock(), 3), "log": log}
         if series:
             body["series"] = series
@@ -186,7 +196,7 @@ class Outlet:
             body["final"] = True
         if self._spool is not None:
             log["data"] = spool_data(b"".join(self._spooled))
-            trouble = self._spool.write(self._seq, encode_frame(self._seq, body))
+            trouble = self._spool.write(self._seq, encode_frame(self._seq, body), is_last=final)
             del log["data"]
             if trouble:
                 # Said in the next frame: this one is in the spool already, and both must be the same.
@@ -201,6 +211,7 @@ class Outlet:
         self._mid_line = False
         self._seq += 1
         self._log_bytes = 0
+        self._log_sum = 0
         self._spans = []
         self._spooled = []
         self._events = [trouble_event] if trouble_event is not None and not final else []
@@ -230,36 +241,59 @@ class Spool:
         self._number = -1
         self._sizes: Dict[int, int] = {}
         self._told = False
+        self._is_torn = False
+        self._waiting: Deque[Tuple[int, bytes]] = deque()
+        self._waiting_bytes = 0
         os.makedirs(folder, exist_ok=True)
 
-    def write(self, seq: int, line: bytes) -> str:
-        """Append a frame. Returns a sentence for the user the first time that this fails."""
-        number = seq // FRAMES_PER_SEGMENT
+    def write(self, seq: int, line: bytes, *, is_last: bool = False) -> str:
+        """Append a frame; what does not fit on the disk waits in memory, as far as there is room for it. The last one is
+        waited for. Returns a sentence for the user the first time that this fails."""
+        self._waiting.append((seq, line))
+        self._waiting_bytes += len(line)
+        trouble = self._write_waiting()
+        if is_last and self._waiting:
+            deadline = time.monotonic() + _LAST_WAITS_S
+            while self._waiting and time.monotonic() < deadline:
+                time.sleep(0.1)
+                trouble = self._write_waiting() or trouble
+        while self._waiting_bytes > MAX_WAITING_BYTES:
+            _, gone = self._waiting.popleft()
+            self._waiting_bytes -= len(gone)
+        return trouble
+
+    def _write_waiting(self) -> str:
         try:
-            if number != self._number or self._file is None:
-                self._open(number)
-            assert self._file is not None
-            view = memoryview(line)
-            while view:
-                view = view[os.write(self._file, view) :]
-            self._sizes[number] = self._sizes.get(number, 0) + len(line)
-            self._trim()
+            while self._waiting:
+                seq, line = self._waiting[0]
+                self._append(seq // FRAMES_PER_SEGMENT, line)
+                self._waiting.popleft()
+                self._waiting_bytes -= len(line)
             self._told = False
         except OSError as error:
-            if self._file is not None:
-                # A cut-off line is passed over by readers; the next one must begin on a line of its own.
-                try:
-                    os.write(self._file, b"\n")
-                except OSError:
-                    pass
             if not self._told:
                 self._told = True
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    return "The disk of the container is full: output and metrics go on without their second copy."
+                    return "The disk of the container is full: the second copy of output and metrics waits in memory."
                 return "The second copy of output and metrics cannot be written: %s." % (
                     error.strerror or error
                 )
         return ""
+
+    def _append(self, number: int, line: bytes) -> None:
+        if number != self._number or self._file is None:
+            self._open(number)
+        assert self._file is not None
+        # A cut-off line is passed over by readers; the next one begins on a line of its own.
+        data = b"\n" + line if self._is_torn else line
+        written = os.write(self._file, data)
+        view = memoryview(data)[written:]
+        self._is_torn = bool(view) and (written > 0 or self._is_torn)
+        while view:
+            view = view[os.write(self._file, view) :]
+        self._is_torn = False
+        self._sizes[number] = self._sizes.get(number, 0) + len(data)
+        self._trim()
 
     def _open(self, number: int) -> None:
         if self._file is not None:

@@ -62,8 +62,8 @@ class WireError(ValueError):
 class Frame(NamedTuple):
     """One frame with the output that stood before it.
 
-    `spans` cover `log` as ``(is_error_stream, byte count, time)``; `intact` says whether `log` is exactly as long as
-    the writer said: if not, output was lost (a rotated log) and the spool has it.
+    `spans` cover `log` as ``(is_error_stream, byte count, time)``; `intact` says whether `log` is exactly what the
+    writer wrote: if not, output was lost or came twice (a rotated log) and the spool has it.
     """
 
     seq: int
@@ -224,7 +224,7 @@ def _frame(seq: int, body: Body, log: bytes, *, interrupted: bool) -> Frame:
     part = part if isinstance(part, dict) else {}
     if interrupted and part.get("open") is True and log.endswith(b"\n"):
         log = log[:-1]
-    intact = part.get("n", 0) == len(log)
+    intact = part.get("n", 0) == len(log) and part.get("crc", 0) in (0, zlib.crc32(log))
     return Frame(seq, body, log, _spans(part.get("spans"), body.get("t"), len(log), intact=intact), intact)
 
 

@@ -19,6 +19,7 @@ import psutil
 
 from mlstudio.model.errors import StudioError
 from mlstudio.model.run import RunState, RunSummary
+from mlstudio.services.recording.follower import CUT_OFF
 from mlstudio.services.studio import Studio
 from mlstudio.services.wishes import Words, spec_from
 from mlstudio.store import History
@@ -84,6 +85,7 @@ class World:
     # -- making and ending ----------------------------------------------------------------------------------------
 
     def open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.engine.folder.mkdir(parents=True)
         disk = self.folder / "disk.img"
         with disk.open("wb") as file:
@@ -323,9 +325,10 @@ class World:
         process = self.random.choice(found)
         offset = self.random.choice((-3600, 3600, -5, 86400, 0))
         with contextlib.suppress(OSError):
-            (Path("/proc") / str(process.pid) / "root/tmp/clock-offset").write_bytes(
-                offset.to_bytes(8, "little", signed=True)
-            )
+            path = Path("/proc") / str(process.pid) / "root/tmp/clock-offset"
+            # In place: it is mapped, and must never be shorter.
+            with path.open("r+b", buffering=0) as file:
+                file.write(offset.to_bytes(8, "little", signed=True))
         return True
 
     def _fill(self, folder: Path, seconds: float) -> None:
@@ -372,7 +375,7 @@ class World:
         words = f"{fate.key} ({run.state.value}: {how} {fate.launch_error})"
         logged, has_ended = self._ledger(run, fate)
         # With a full disk on the engine's side there may be nothing to fill a gap from; then the gap is there to be seen.
-        has_gap = bool(run.gaps) and fate.engine_disk_was_full
+        has_gap = (bool(run.gaps) or CUT_OFF in run.lacks) and fate.engine_disk_was_full
         verdict.gaps += has_gap
         for name, divisor in (("loss", 2), ("third", 3)):
             steps, values = self._points(history, run, name)
@@ -416,7 +419,7 @@ class World:
         lines = [line.text for line in history.log(run.id, count=100_000)]
         wanted = [f"line {step} {'x' * (step % 97)}" for step in range(0, fate.steps, 10)] + ["done"]
         ours = [line for line in lines if line.startswith(("line ", "done"))]
-        if run.gaps and fate.engine_disk_was_full:
+        if (run.gaps or CUT_OFF in run.lacks) and fate.engine_disk_was_full:
             rest = iter(wanted)
             is_right = all(line in rest for line in ours[1:-1])
         else:
@@ -425,7 +428,8 @@ class World:
             pairs = enumerate(zip(ours, wanted, strict=False))
             place = next((at for at, (one, other) in pairs if one != other), len(ours))
             verdict.problems.append(
-                f"{words}: of {len(wanted)} lines {len(ours)} are there; from {place} on: {ours[place : place + 2]}"
+                f"{words}: of {len(wanted)} lines {len(ours)} are there; line {place} is {_short(ours, place)} where "
+                f"{_short(wanted, place)} should be; around: {[line[:30] for line in lines[max(0, place - 2) : place + 4]]}"
             )
 
     def _points(self, history: History, run: RunSummary, name: str) -> tuple[list[int], list[float]]:
@@ -461,6 +465,10 @@ def rage(folder: Path, *, faults: int, seed: int, live_restore: bool, say: Calla
         return world.settle()
     finally:
         world.close()
+
+
+def _short(lines: list[str], place: int) -> str:
+    return repr(lines[place][:24]) if place < len(lines) else "nothing"
 
 
 def _training(fate: Fate) -> psutil.Process | None:

@@ -35,6 +35,7 @@ NO_PROBE = (
     "There is no Python 3.8 or newer in the image: metrics logged by the script and system readings are missing; "
     "output, exit code and printed numbers are there."
 )
+CUT_OFF = "The end of its record is missing: what watched over the command ended before it could pass on the last of it."
 SILENT_PROBE = (
     "The probe did not start in the container: metrics logged by the script and system readings are missing; "
     "output, exit code and printed numbers are there."
@@ -174,7 +175,7 @@ class Follower:
         finally:
             with self._slot.lock:
                 self._slot.transcript = None
-        self._conclude(seen, has_frames=transcript.has_frames)
+        self._conclude(seen, has_frames=transcript.has_frames, is_whole=transcript.is_final)
         return True
 
     def _handle(self, engine: Engine) -> str | None:
@@ -271,7 +272,7 @@ class Follower:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def _conclude(self, seen: Observation, *, has_frames: bool) -> None:
+    def _conclude(self, seen: Observation, *, has_frames: bool, is_whole: bool = True) -> None:
         """Write how it ended. Everything that it said is in the history by now."""
         run_id = self.live.id
         events = self._history.events(run_id)
@@ -279,6 +280,8 @@ class Follower:
         detail = self._history.detail(run_id)
         if not has_frames and seen.has_probe is not False:
             self._history.add_lacks(run_id, [SILENT_PROBE])
+        if has_frames and not is_whole and said is None:
+            self._history.add_lacks(run_id, [CUT_OFF])
         self._history.finish(run_id)
         self._settle_copies()
         current = next((live for live in self._history.live() if live.id == run_id), self.live)

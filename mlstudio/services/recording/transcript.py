@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -275,8 +276,10 @@ class Transcript:
     def _take_frame(self, frame: Frame) -> None:
         if frame.seq <= self._seq:
             return
-        size = _log_size(frame.body) - self._skipped()
-        is_whole = len(frame.log) >= size
+        skipped = self._skipped()
+        size = _log_size(frame.body) - skipped
+        # Engines that rotate their logs lose and repeat lines: as many bytes need not be the same ones.
+        is_whole = len(frame.log) >= size and (bool(skipped) or _is_same_log(frame.body, frame.log, size))
         if frame.seq == self._seq + 1 and is_whole:
             self._handle(frame, frame.log[len(frame.log) - max(0, size) :])
             return
@@ -683,6 +686,13 @@ def _gaps(first: int, last: int, recovered: Iterable[int]) -> list[Gap]:
     if at <= last:
         found.append(Gap(first=at, last=last))
     return found
+
+
+def _is_same_log(body: dict[str, Any], log: bytes, size: int) -> bool:
+    """Whether the last `size` bytes are those that the probe wrote, as far as it said."""
+    part = body.get("log")
+    said = part.get("crc") if isinstance(part, dict) else None
+    return not isinstance(said, int) or size <= 0 or zlib.crc32(log[len(log) - size :]) == said
 
 
 def _log_size(body: dict[str, Any]) -> int:
