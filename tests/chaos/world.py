@@ -429,7 +429,7 @@ class World:
             place = next((at for at, (one, other) in pairs if one != other), len(ours))
             verdict.problems.append(
                 f"{words}: of {len(wanted)} lines {len(ours)} are there; line {place} is {_short(ours, place)} where "
-                f"{_short(wanted, place)} should be; around: {[line[:30] for line in lines[max(0, place - 2) : place + 4]]}"
+                f"{_short(wanted, place)} should be, in {[line[:30] for line in lines[max(0, place - 2) : place + 4]]}"
             )
 
     def _points(self, history: History, run: RunSummary, name: str) -> tuple[list[int], list[float]]:

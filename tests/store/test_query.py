@@ -54,7 +54,7 @@ RUNS = [
     Made("vit-4", RunState.RUNNING, 0.5, {"lr": "auto", "model": "vit", "odd name!": "x_y"}, ("new",),
          {"loss": [0.25], "train.loss (print)": [7.0]}, "it's \"quoted\" \\ here", is_finished=False),
     Made("empty", RunState.STOPPED, 100, {}, (), {}),
-    Made("ünïcode-6", RunState.SUCCEEDED, 2, {"lr": "1", "text": "50%"}, ("π",),
+    Made("ünïcode-6", RunState.SUCCEEDED, 1.9, {"lr": "1", "text": "50%"}, ("π",),
          {"val_acc": [0.5], "big": [1e300, math.inf]}),
 ]  # fmt: skip
 
