@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,20 +107,17 @@ class Launcher:
         if not written.print_rules:
             written = replace(written, print_rules=self._settings.entries("printed.rules"))
         chosen = spec.name.strip()
-        stem = run_stem(written.command, project_name(spec.code))
-        summary = self._history.add_run(
+        return self._history.add_run(
             written,
             run_id=uuid.uuid4().hex,
-            name=chosen or stem,
+            name=chosen or run_stem(written.command, project_name(spec.code)),
+            is_numbered=not chosen,
+            phase="waiting",
             created=time.time(),
             engine_kind=str(engine.kind),
             owner=owner_of_this_process(),
             parameters=written.parameters,
         )
-        if not chosen:
-            self._history.rename(summary.id, f"{stem}-{summary.number}")
-        self._history.set_phase(summary.id, "waiting")
-        return self._history.summary(summary.id)
 
     def launch(
         self,
@@ -236,7 +234,7 @@ class Launcher:
         attempt.stop_if_unwanted()
         handle = engine.launch(self._launch_spec(run_id, spec, plan, record, secrets=secrets))
         attempt.has_container = True
-        self._write_surely(lambda: self._history.set_handle(run_id, handle), within_s=_HANDLE_WITHIN_S)
+        self._write_surely(lambda history: history.set_handle(run_id, handle), within_s=_HANDLE_WITHIN_S)
         self._recorder.ensure()
         return self._history.summary(run_id)
 
@@ -356,16 +354,17 @@ class Launcher:
     def _end(self, run_id: str, state: RunState, how: Exit) -> None:
         ended = time.time()
         self._write_surely(
-            lambda: self._history.observe(run_id, state=state, ended=ended, exit=how, phase=""), within_s=0.0
+            lambda history: history.observe(run_id, state=state, ended=ended, exit=how, phase=""),
+            within_s=0.0,
         )
 
-    def _write_surely(self, write: Callable[[], object], *, within_s: float) -> None:
+    def _write_surely(self, write: Callable[[History], object], *, within_s: float) -> None:
         """Write what nobody else knows. With a full disk, wait for room: `within_s` here, then beside the caller, as
         long as this process lives; after that the recorder looks for what it left."""
         deadline = time.monotonic() + within_s
         while True:
             try:
-                write()
+                write(self._history)
                 return
             except WorldError as error:
                 if not error.can_retry:
@@ -373,14 +372,18 @@ class Launcher:
             if time.monotonic() >= deadline:
                 break
             time.sleep(_WRITE_AGAIN_S)
-        threading.Thread(target=_write_later, args=(write,), name="write-later", daemon=True).start()
+        threading.Thread(
+            target=_write_later, args=(self._history.path, write), name="write-later", daemon=True
+        ).start()
 
 
-def _write_later(write: Callable[[], object]) -> None:
+def _write_later(path: Path, write: Callable[[History], object]) -> None:
+    """By a connection of its own: the caller may close its own at any time."""
     while True:
         time.sleep(_WRITE_AGAIN_S)
         try:
-            write()
+            with closing(History(path)) as history:
+                write(history)
             return
         except WorldError as error:
             if not error.can_retry:
@@ -408,7 +411,11 @@ class _Wish:
             if self._unwanted or time.monotonic() - self._asked < _ASK_HISTORY_EVERY_S:
                 return self._unwanted
             self._asked = time.monotonic()
-        unwanted = self._history.summary(self._run_id).desired == "stopped"
+        try:
+            unwanted = self._history.summary(self._run_id).desired == "stopped"
+        except WorldError:
+            # With a full disk even reading may fail. Asked again later.
+            return False
         with self._lock:
             self._unwanted = unwanted
         return unwanted

@@ -132,8 +132,11 @@ class History:
         engine_kind: str,
         owner: str = "",
         parameters: Sequence[tuple[str, str]] = (),
+        is_numbered: bool = False,
+        phase: str = "",
     ) -> RunSummary:
-        """Put a new run down as QUEUED. `spec` holds no secrets any more; `parameters` default to the spec's."""
+        """Put a new run down as QUEUED. `spec` holds no secrets any more; `parameters` default to the spec's.
+        `is_numbered`: its number is added to its name."""
         with self._database.write() as connection:
             number = connection.execute(
                 insert(run)
@@ -141,7 +144,7 @@ class History:
                     id=run_id,
                     name=name,
                     state=RunState.QUEUED.value,
-                    phase="",
+                    phase=phase,
                     desired="running",
                     created=created,
                     engine=spec.engine,
@@ -165,7 +168,10 @@ class History:
                 )
                 .returning(run.c.number)
             ).scalar_one()
-            connection.execute(update(run).where(run.c.number == number).values(colour=number - 1))
+            shown = f"{name}-{number}" if is_numbered else name
+            connection.execute(
+                update(run).where(run.c.number == number).values(colour=number - 1, name=shown)
+            )
             connection.execute(
                 insert(run_detail).values(
                     run=number, spec=to_json(spec), dockerfile="", environment="", patch="", code_files=""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ def write(pieces: list[Piece], *, final: bool = True) -> Written:
             sample += len(piece.powers)
         spans = [[int(is_error), len(data), time] for is_error, data in piece.output]
         events = [{"type": "param", "time": time, "name": piece.param, "value": seq}] if piece.param else []
-        log: dict[str, object] = {"n": len(piece.log), "spans": spans}
+        log: dict[str, object] = {"n": len(piece.log), "spans": spans, "crc": zlib.crc32(piece.log)}
         body: dict[str, object] = {"t": time, "log": log, "series": series, "events": events}
         if final and seq == len(pieces) - 1:
             body["final"] = True

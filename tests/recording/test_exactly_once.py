@@ -53,6 +53,8 @@ class Machine:
         self.spool = spool
         self.kept_from = 0
         self.is_spool_away = False
+        self.unspooled = 0
+        """So many of the last frames wait in the probe's memory."""
         self.begin(replay=0)
 
     def begin(self, *, replay: int) -> None:
@@ -67,7 +69,10 @@ class Machine:
     def read_spool(self, segment: int) -> bytes | None:
         if self.is_spool_away:
             raise EngineAway("away")
-        return self.spool.get(segment)
+        data = self.spool.get(segment)
+        if data is None or not self.unspooled:
+            return data
+        return b"".join(data.splitlines(keepends=True)[: -self.unspooled])
 
     def feed(self) -> bool:
         """One chunk; False if there is none left."""
@@ -115,7 +120,10 @@ def test_every_point_and_line_arrives_once(
     written = write(pieces, final=data.draw(st.booleans(), label="final"))
     places = data.draw(st.lists(st.integers(1, max(1, len(written.stream) - 1)), max_size=30), label="cuts")
     machine = Machine(shared_history, add_run(shared_history), cut(written.stream, places), written.spool)
-    acts = st.sampled_from(["feed", "feed", "feed", "commit", "commit", "die", "rotate", "end and die"])
+    machine.unspooled = data.draw(st.integers(0, len(pieces)), label="unspooled")
+    acts = st.sampled_from(
+        ["feed", "feed", "feed", "commit", "commit", "die", "rotate", "spool", "end and die"]
+    )
     for act in data.draw(st.lists(acts, max_size=40), label="acts"):
         if act == "feed":
             machine.feed()
@@ -127,13 +135,17 @@ def test_every_point_and_line_arrives_once(
             # The engine forgets its oldest output, read or not.
             forget = data.draw(st.integers(0, 3))
             machine.kept_from = min(len(machine.chunks), machine.kept_from + forget)
+        elif act == "spool":
+            machine.unspooled = data.draw(st.integers(0, machine.unspooled))
         else:
+            machine.unspooled = 0
             while machine.feed():
                 pass
             machine.transcript.end(now=0.0)
             if data.draw(st.booleans()):
                 machine.commit()
             machine.begin(replay=data.draw(st.integers(0, 3)))
+    machine.unspooled = 0
     machine.to_the_end()
     check(shared_history, machine.run_id, pieces)
     assert all(gap.recovered for gap in shared_history.gaps(machine.run_id))
@@ -223,6 +235,65 @@ def test_a_frame_that_was_damaged_comes_from_the_spool(history: History) -> None
     machine = Machine(history, add_run(history), cut(stream, written.ends), written.spool)
     machine.to_the_end()
     check(history, machine.run_id, written.pieces)
+
+
+def _lines(number: int) -> tuple[tuple[bool, bytes], ...]:
+    return tuple((False, b"line %d\n" % (3 * number + at)) for at in range(3))
+
+
+@pytest.mark.parametrize("is_final", [True, False])
+def test_what_the_engine_repeats_after_the_end_is_not_there_twice(history: History, is_final: bool) -> None:
+    """As rotating engines do: some of the last file comes once more, cut anywhere."""
+    written = write(
+        [Piece(losses=(float(number),), output=_lines(number)) for number in range(6)], final=is_final
+    )
+    again = written.stream[written.ends[2] + 5 : written.ends[4] + 12]
+    machine = Machine(history, add_run(history), cut(written.stream + again, written.ends), written.spool)
+    machine.to_the_end()
+    check(history, machine.run_id, written.pieces)
+    assert history.gaps(machine.run_id) == []
+
+
+@pytest.mark.parametrize("is_in_spool", [True, False])
+def test_lines_that_the_engine_lost_within_a_frame(history: History, is_in_spool: bool) -> None:
+    """They are taken from the spool; where that has nothing, they are a gap."""
+    written = write([Piece(losses=(float(number),), output=_lines(number)) for number in range(4)])
+    place = written.ends[1] + 3
+    stream = written.stream[:place] + written.stream[place + 7 :]
+    spool = written.spool if is_in_spool else {}
+    machine = Machine(history, add_run(history), cut(stream, written.ends), spool)
+    machine.to_the_end()
+    if is_in_spool:
+        check(history, machine.run_id, written.pieces)
+    else:
+        assert values(history, machine.run_id, "loss") == [0.0, 1.0, 2.0, 3.0]
+    lost = [] if is_in_spool else [(2, 2, False)]
+    assert [(gap.first, gap.last, gap.recovered) for gap in history.gaps(machine.run_id)] == lost
+
+
+def test_a_spool_that_comes_late_is_waited_for(history: History) -> None:
+    """The disk of the container was full: the probe kept in memory what belongs into the spool."""
+    written = write([Piece(losses=(float(number),), output=_lines(number)) for number in range(8)])
+    machine = Machine(history, add_run(history), cut(written.stream, written.ends), written.spool)
+    machine.feed()
+    machine.kept_from = 3
+    machine.unspooled = 6
+    machine.feed()
+    machine.commit()
+    assert values(history, machine.run_id, "loss") == [0.0]
+    position = history.cursor(machine.run_id).position
+    machine.feed()
+    machine.commit()
+    assert history.cursor(machine.run_id).position == position
+    machine.unspooled = 0
+    machine.transcript.feed(machine.chunks[5], now=1.0)
+    machine.commit()
+    assert values(history, machine.run_id, "loss") == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert history.cursor(machine.run_id).position != position
+    machine.next = 6
+    machine.to_the_end()
+    check(history, machine.run_id, written.pieces)
+    assert [(gap.first, gap.last, gap.recovered) for gap in history.gaps(machine.run_id)] == [(1, 2, True)]
 
 
 # -- without a probe ----------------------------------------------------------------------------------------------------

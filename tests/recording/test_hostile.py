@@ -37,10 +37,10 @@ def transcript(caps: Caps | None = None, *, segments: list[int] | None = None) -
     return Transcript(known, read_spool=read_spool, caps=caps)
 
 
-def feed(made: Transcript, *bodies: dict[str, object], first: int = 0) -> Batch:
+def feed(made: Transcript, *bodies: dict[str, object], first: int = 0, now: float = 1.0) -> Batch:
     data = b"".join(encode_frame(first + seq, {"t": 1.0, **body}) for seq, body in enumerate(bodies))
-    made.feed(Chunk(data=data, position="1", time=1.0), now=1.0)
-    batch = made.take(now=1.0)
+    made.feed(Chunk(data=data, position="1", time=1.0), now=now)
+    batch = made.take(now=now)
     assert batch is not None
     return batch
 
@@ -80,9 +80,19 @@ def test_too_many_events_are_left_out_but_the_end_is_told() -> None:
 
 def test_a_frame_number_from_nowhere_does_not_keep_us_busy() -> None:
     asked: list[int] = []
-    batch = feed(transcript(segments=asked), {"series": [one("a")]}, first=10**14)
-    assert batch.cursor.seq == 10**14
+    made = transcript(segments=asked)
+    data = encode_frame(10**14, {"t": 1.0, "series": [one("a")]})
+    made.feed(Chunk(data=data, position="1", time=1.0), now=1.0)
+    # The spool may yet come.
+    assert made.take(now=1.0) is None
+    batch = feed(made, {}, first=10**14 + 1, now=12.0)
+    assert batch.cursor.seq == 10**14 + 1
+    assert [part.name for part in batch.points] == ["a"]
     assert len(asked) < 3000
+    # It did not: the next hole is not waited for.
+    batch = feed(made, {"series": [one("b")]}, first=2 * 10**14, now=12.0)
+    assert batch.cursor.seq == 2 * 10**14
+    assert len(asked) < 6000
 
 
 def test_strange_values_are_passed_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import threading
@@ -13,12 +14,14 @@ import pytest
 
 from mlstudio.engines.fake import FakeEngine
 from mlstudio.model.code import CodeSource, Travel
-from mlstudio.model.errors import BuildFailed, Cancelled, EngineAway, RequestError
+from mlstudio.model.errors import BuildFailed, Cancelled, EngineAway, RequestError, WorldError
 from mlstudio.model.image import BuildStep, Diagnosis, ImageSpec
 from mlstudio.model.run import ExitReason, GpuRequest, Limits, RunSpec, RunState
 from mlstudio.services.images import Plan
 from mlstudio.services.launcher import owner_of_this_process, redacted
 from mlstudio.services.studio import Studio
+from mlstudio.store import History
+from tests.conftest import wait_until
 
 SpecFor = Callable[..., RunSpec]
 
@@ -325,3 +328,35 @@ def test_a_repository_of_this_machine_cannot_be_cloned_by_a_container(
     assert len(plans) == 1
     baked = studio.launcher.launch(replace(spec_for(), code=replace(source, travel=Travel.BAKED)))
     assert len(baked.commit) == 40
+
+
+def test_a_launch_that_met_a_full_disk_is_put_down_once_there_is_room(
+    studio: Studio, home: Path, spec_for: SpecFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where reading fails on it, and its caller has closed everything and goes on with other things."""
+    is_full = threading.Event()
+
+    def fails_when_full(name: str) -> None:
+        real = getattr(History, name)
+
+        def asked(self: History, *words: object, **more: object) -> object:
+            if is_full.is_set():
+                raise WorldError("The history could not be written: the disk is full.", can_retry=True)
+            return real(self, *words, **more)
+
+        monkeypatch.setattr(History, name, asked)
+
+    for name in ("observe", "set_phase", "set_handle", "summary"):
+        fails_when_full(name)
+    submitted = studio.launcher.submit(spec_for())
+    is_full.set()
+    with pytest.raises(WorldError):
+        studio.launcher.carry_out(submitted.id, spec_for())
+    studio.history.close()
+    is_full.clear()
+    with contextlib.closing(History(studio.history.path)) as history:
+        assert wait_until(lambda: history.summary(submitted.id).state is RunState.FAILED, deadline_s=10)
+        found = history.summary(submitted.id).exit
+    assert found is not None
+    assert found.reason is ExitReason.NOT_STARTED
+    assert "the disk is full" in found.message

@@ -47,6 +47,10 @@ _SILENCE_S = 2.0
 """Output without a frame is passed on after so long; with a probe a frame comes a few times a second."""
 _HELD_BYTES = 8 * 1024 * 1024
 _MOST_SEGMENTS = 2048
+_SPOOL_WITHIN_S = 10.0
+"""With a full disk the probe keeps in memory what belongs into the spool; it comes soon after there is room again."""
+_SPOOL_AGAIN_S = 0.5
+_MOST_PARKED_BYTES = 32 * 1024 * 1024
 _PROGRESS_EVERY_S = 1.0
 
 
@@ -119,6 +123,9 @@ class Transcript:
         self._decoder = Decoder()
         self._saw_frame = known.cursor.seq >= 0
         self._is_final = False
+        self._last_read = -1
+        """Number of the frame before what is pending."""
+        self._parked = _Parked()
         # Where chunks ended: (bytes fed, number, position), oldest first.
         self._ends: deque[tuple[int, int, str]] = deque()
         self._fed = 0
@@ -195,8 +202,9 @@ class Transcript:
         self._held_bytes = 0
         self._held_since = None
         self._saw_frame = True
-        for frame in frames:
-            self._take_frame(frame)
+        self._last_read = frames[-1].seq
+        if not self._take_frames(frames, now):
+            return
         pending = len(self._decoder.pending)
         # Without anything pending the end of this chunk is as good a place as any. Otherwise a chunk's end before the
         # end of an earlier frame: from there on at least one whole frame that is known comes again.
@@ -209,6 +217,7 @@ class Transcript:
             self._accept_replayed()
         if self._has_frames is False:
             return
+        self._take_parked()
         was_in_spool = False
         if not self._is_final:
             for frame in self._spooled(self._seq + 1, None):
@@ -220,8 +229,9 @@ class Transcript:
         broken = _last_line_start(rest)
         if rest[broken : broken + 1] == b"\x1e":
             rest = rest[:broken]  # a frame that was never finished
-        if was_in_spool:
-            # Then what is pending is the output of these frames, or pieces of their lines.
+        if was_in_spool or self._is_final or self._last_read < self._seq:
+            # What is pending is the output of frames that are known: these from the spool, or older ones, of which the
+            # engine repeated some. After its last frame the probe says nothing.
             rest = b""
         if rest:
             self._add_log(rest, ((False, len(rest), self._last_time),))
@@ -273,16 +283,43 @@ class Transcript:
 
     # -- frames ---------------------------------------------------------------------------------------------------
 
-    def _take_frame(self, frame: Frame) -> None:
+    def _take_frames(self, frames: Iterable[Frame], now: float) -> bool:
+        """Whether all could be taken. Else they wait with those that come later, for what is missing before them."""
+        parked = self._parked
+        for frame in frames:
+            if parked.frames or not self._take_frame(frame, may_wait=parked.is_worth_it):
+                parked.add(frame, now)
+        if not parked.frames:
+            return True
+        if self._fed - self._safe > _MOST_PARKED_BYTES or abs(now - parked.since) >= _SPOOL_WITHIN_S:
+            parked.is_worth_it = False
+            self._take_parked()
+            return True
+        if abs(now - parked.tried) >= _SPOOL_AGAIN_S:
+            parked.tried = now
+            while parked.frames and self._take_frame(parked.frames[0], may_wait=True):
+                parked.frames.popleft()
+        return not parked.frames
+
+    def _take_parked(self) -> None:
+        """Take what waits for the spool as it is."""
+        frames = self._parked.frames
+        while frames:
+            self._take_frame(frames.popleft(), may_wait=False)
+
+    def _take_frame(self, frame: Frame, *, may_wait: bool) -> bool:
+        """Take a frame, with what is missing before it. False if the spool does not have that yet."""
         if frame.seq <= self._seq:
-            return
+            return True
         skipped = self._skipped()
         size = _log_size(frame.body) - skipped
         # Engines that rotate their logs lose and repeat lines: as many bytes need not be the same ones.
         is_whole = len(frame.log) >= size and (bool(skipped) or _is_same_log(frame.body, frame.log, size))
         if frame.seq == self._seq + 1 and is_whole:
             self._handle(frame, frame.log[len(frame.log) - max(0, size) :])
-            return
+            return True
+        if may_wait and not any(found.seq == frame.seq for found in self._spooled(frame.seq, frame.seq)):
+            return False
         first = self._seq + 1
         in_spool: Frame | None = None
         recovered = []
@@ -294,10 +331,15 @@ class Transcript:
             self._handle(found, found.log)
         self._draft.gaps.extend(_gaps(first, frame.seq - 1, recovered))
         if in_spool is not None:
+            self._parked.is_worth_it = True
             self._handle(in_spool, in_spool.log)
-        else:
-            size = _log_size(frame.body)
-            self._handle(frame, frame.log[max(0, len(frame.log) - size) :])
+            return True
+        if not is_whole:
+            # Its points are here, some of its output is not.
+            self._draft.gaps.append(Gap(first=frame.seq, last=frame.seq))
+        size = _log_size(frame.body)
+        self._handle(frame, frame.log[max(0, len(frame.log) - size) :])
+        return True
 
     def _skipped(self) -> int:
         """How much of the first frame's output was taken before there were frames."""
@@ -384,6 +426,8 @@ class Transcript:
         self._held_since = None
         self._strays.clear()
         self._ends.clear()
+        self._parked = _Parked()
+        self._last_read = -1
         self._fed = self._safe = 0
 
     def _release_held(self) -> None:
@@ -402,6 +446,7 @@ class Transcript:
 
     def _give_up_frames(self) -> None:
         """64 MB without a frame, although there were some: whatever writes there, it is not the probe any more."""
+        self._take_parked()
         rest = self._decoder.pending
         self._decoder = Decoder()
         self._add_log(rest, ((False, len(rest), self._last_time),))
@@ -583,6 +628,22 @@ class Transcript:
         if len(text) > self._caps.event_bytes:
             text = _json({"cut": True, "text": text[: self._caps.event_bytes // 2]})
         self._draft.events.append(RunEvent(time=time, type=kind, data_json=text))
+
+
+class _Parked:
+    """Frames that wait for the spool to have what is missing before them."""
+
+    def __init__(self) -> None:
+        self.frames: deque[Frame] = deque()
+        self.since = 0.0
+        self.tried = 0.0
+        self.is_worth_it = True
+        """Whether the spool can be expected to come: it did the last time."""
+
+    def add(self, frame: Frame, now: float) -> None:
+        if not self.frames:
+            self.since = self.tried = now
+        self.frames.append(frame)
 
 
 class _Draft:
