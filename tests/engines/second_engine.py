@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import zlib
 from pathlib import Path
 
 from tests.conftest import wait_until
@@ -26,6 +27,7 @@ class SecondEngine:
         self.folder = folder
         self._options = options
         self._network = "--bridge=none" if bridge == "none" else f"--bip={bridge}"
+        self._namespace = f"mlstudio-tests-{zlib.crc32(bytes(folder)):08x}"
         self.url = f"unix://{folder}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,7 +45,7 @@ class SecondEngine:
                     f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
                     f"--pidfile={self.folder}/docker.pid",
                     # Where the system runs a containerd of its own, dockerd uses that one.
-                    "--containerd-namespace=mlstudio-tests", "--containerd-plugins-namespace=mlstudio-tests-plugins",
+                    f"--containerd-namespace={self._namespace}", f"--containerd-plugins-namespace={self._namespace}-p",
                 ],
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
