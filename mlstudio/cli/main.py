@@ -41,6 +41,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("import", "mlstudio.cli.import_runs", "Bring in runs of TensorBoard, MLflow, W&B, trackio, tables."),
     ("export", "mlstudio.cli.export", "Write runs for TensorBoard, MLflow or as tables."),
     ("images", "mlstudio.cli.images", "List or remove images."),
+    ("gc", "mlstudio.cli.gc", "Say what uses how much, and free what is not wanted any more."),
     ("recover", "mlstudio.cli.recover", "Save what can be read of a damaged history."),
     ("doctor", "mlstudio.cli.doctor", "Check this machine and say how to mend what is wrong."),
     ("settings", "mlstudio.cli.settings", "List and change settings."),

@@ -89,6 +89,37 @@ SETTINGS: tuple[Setting, ...] = (
         sentence="Megabytes of a run's records that are kept beside it, from which a gap can be filled.",
     ),
     Setting(
+        name="keep.system_days",
+        kind=SettingKind.NUMBER,
+        default=0.0,
+        minimum=0.0,
+        sentence="Days for which `mlstudio gc` leaves the readings of processor, memory and GPUs of a run that is over; "
+        "0: for ever.",
+    ),
+    Setting(
+        name="keep.log_days",
+        kind=SettingKind.NUMBER,
+        default=0.0,
+        minimum=0.0,
+        sentence="Days for which `mlstudio gc` leaves the output of a run that is over; 0: for ever.",
+    ),
+    Setting(
+        name="keep.media_days",
+        kind=SettingKind.NUMBER,
+        default=0.0,
+        minimum=0.0,
+        sentence="Days for which `mlstudio gc` leaves images, histograms, texts and sounds of a run that is over; 0: for "
+        "ever.",
+    ),
+    Setting(
+        name="keep.container_days",
+        kind=SettingKind.NUMBER,
+        default=0.0,
+        minimum=0.0,
+        sentence="Days for which `mlstudio gc` leaves the container of a run that is over, with the files that were "
+        "written in it; 0: for ever.",
+    ),
+    Setting(
         name="build.smoke_import",
         kind=SettingKind.FLAG,
         default=True,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlstudio.services.doctor import Doctor
     from mlstudio.services.examples import Examples
     from mlstudio.services.exporting.exporter import Exporter
+    from mlstudio.services.housekeeping import Housekeeping
     from mlstudio.services.images import ImageService
     from mlstudio.services.importing.importer import Importer
     from mlstudio.services.launcher import Launcher
@@ -163,6 +164,13 @@ class Studio:
         from mlstudio.services.rule_book import RuleBook
 
         return RuleBook(self.settings, self.history)
+
+    @property
+    def housekeeping(self) -> Housekeeping:
+        """What uses how much, and what may go."""
+        from mlstudio.services.housekeeping import Housekeeping
+
+        return Housekeeping(self.home, history=self.history, engines=self.engines, settings=self.settings)
 
     @property
     def doctor(self) -> Doctor:

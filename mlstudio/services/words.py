@@ -45,7 +45,7 @@ def ago_text(seconds: float) -> str:
 
 def count_text(count: int, noun: str) -> str:
     """``1 file``, ``3 files``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def number_text(value: float | None) -> str:

@@ -67,7 +67,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection that sees the database as it is now, all the way through."""
         self._refuse_closed()
-        with self._in_plain_words(), self._engine.connect() as connection:
+        with self.plain_errors(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             try:
                 yield connection
@@ -81,7 +81,7 @@ class Database:
         self._refuse_closed()
         if self._damage is not None:
             raise self._damage
-        with self._writing, self._in_plain_words(), self._engine.connect() as connection:
+        with self._writing, self.plain_errors(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -157,7 +157,7 @@ class Database:
         return Header(schema=schema, is_ours=header.is_ours)
 
     @contextmanager
-    def _in_plain_words(self) -> Iterator[None]:
+    def plain_errors(self) -> Iterator[None]:
         try:
             yield
         except IntegrityError as error:

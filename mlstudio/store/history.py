@@ -20,7 +20,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, delete, insert, select, update
 
 from mlstudio.model.code import CodeSnapshot
-from mlstudio.model.errors import DefectError
+from mlstudio.model.errors import DefectError, RequestError
 from mlstudio.model.host import EngineKind
 from mlstudio.model.image import ImageRecord
 from mlstudio.model.imported import ImportedRun
@@ -38,6 +38,7 @@ from mlstudio.model.run import (
     RunState,
     RunSummary,
 )
+from mlstudio.model.sizes import HistorySizes
 from mlstudio.store import image_rows, log_rows, media_rows, run_rows
 from mlstudio.store.database import BUSY_TIMEOUT_S, Database, closing_at_end
 from mlstudio.store.parameters import as_number
@@ -757,6 +758,68 @@ class History:
             connection.execute(insert(removed_run).values(id=run_id, revision=revision))
         with self._series_ids_lock:
             self._series_ids.pop(run_id, None)
+
+    # -- sizes ----------------------------------------------------------------------------------------------------
+
+    def sizes(self, *, largest: int = 10) -> HistorySizes:
+        """What uses how much of the file, and which runs the most. Takes seconds for a large history."""
+        from mlstudio.store.sizes import read_sizes
+
+        with self._database.read() as connection:
+            cursor: sqlite3.Cursor = connection.connection.cursor()  # type: ignore[assignment]
+            try:
+                return read_sizes(cursor, largest=largest)
+            finally:
+                cursor.close()
+
+    def forget(self, run_id: str, kinds: Sequence[str], sentence: str) -> int:
+        """Take records of these `kinds` (``system``, ``log``, ``media``) out of a run that is over, for good; the run
+        lacks `sentence` from then on. How many bytes they took; 0 if there was nothing. Raises NotFound, RequestError.
+        """
+        from mlstudio.store.recording_rows import touch
+        from mlstudio.store.sizes import forget, kept_bytes
+
+        summary = self.summary(run_id)
+        if not summary.is_over:
+            raise RequestError(f"The run {summary.name} is not over.", field="run")
+        with self._database.write_fast() as cursor:
+            found = [kind for kind in kinds if kept_bytes(cursor, summary.number, kind)]
+            if not found:
+                return 0
+            size = sum(forget(cursor, summary.number, kind) for kind in found)
+            lacks = json.dumps(list(dict.fromkeys([*summary.lacks, sentence])), ensure_ascii=False)
+            cursor.execute("UPDATE run SET lacks = ? WHERE number = ?", (lacks, summary.number))
+            touch(cursor, summary.number)
+            return size
+
+    def kept_bytes(self, run_id: str, kind: str) -> int:
+        """About how many bytes `forget` would take out; 0 if there is nothing. Raises NotFound."""
+        from mlstudio.store.sizes import kept_bytes
+
+        with self._database.read() as connection:
+            cursor: sqlite3.Cursor = connection.connection.cursor()  # type: ignore[assignment]
+            try:
+                return kept_bytes(cursor, number_of(connection, run_id), kind)
+            finally:
+                cursor.close()
+
+    def give_back(self) -> int:
+        """Cut what nothing uses off the file, in small steps between which others write. By how many bytes it shrank."""
+        from mlstudio.store.sizes import drop_unused_documents, give_back_pages, shorten_log
+
+        before = self.path.stat().st_size
+        with self._database.write_fast() as cursor:
+            drop_unused_documents(cursor)
+        left = -1
+        while left:
+            with self._database.write_fast() as cursor:
+                now = give_back_pages(cursor)
+            if now == left:
+                break
+            left = now
+        with self._database.plain_errors():
+            shorten_log(self.path)
+        return max(0, before - self.path.stat().st_size)
 
     # -- images ---------------------------------------------------------------------------------------------------
 
