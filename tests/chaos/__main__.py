@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quiet", action="store_true", help="only the end of each world")
+    parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep there what belongs to problems")
     wanted = parser.parse_args()
     faults: Counter[str] = Counter()
     states: Counter[str] = Counter()
@@ -39,6 +40,7 @@ def main() -> int:
                 seed=wanted.seed + number,
                 live_restore=number % 2 == 0,
                 say=(lambda line: None) if wanted.quiet else print,
+                evidence=wanted.evidence,
             )
         faults += found.faults
         states += found.states
@@ -48,6 +50,8 @@ def main() -> int:
         gaps += found.gaps
         print(
             f"world {number + 1}: {count} faults, {found.runs} runs, {len(found.problems)} problems",
+            *found.problems,
+            sep="\n",
             flush=True,
         )
     for name, times in faults.most_common():
@@ -57,8 +61,6 @@ def main() -> int:
         f"{sum(faults.values())} faults, {runs} runs ({ends}), {points:,} points, {time.monotonic() - began:.0f} s"
     )
     print(f"{gaps} runs with gaps that are shown: both disks from which they could be filled were full")
-    for problem in problems:
-        print(problem)
     print("nothing lost, nothing twice" if not problems else f"{len(problems)} problems")
     return int(bool(problems))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -343,8 +345,8 @@ class World:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def settle(self, *, deadline_s: float = 180) -> Verdict:
-        """Let everything come to its end, and compare."""
+    def settle(self, *, deadline_s: float = 180, evidence: Path | None = None) -> Verdict:
+        """Let everything come to its end, and compare. What belongs to problems is copied to `evidence`."""
         for thread in self._launches:
             thread.join(deadline_s)
         assert self._recorder is not None
@@ -361,12 +363,32 @@ class World:
         with contextlib.closing(History(self.home / "history.db")) as history:
             for fate in self.fates:
                 if fate.run_id:
+                    before = len(verdict.problems)
                     self._judge(history, fate, verdict)
+                    if len(verdict.problems) > before and evidence is not None:
+                        self._keep(history, fate, evidence)
             known = {fate.run_id for fate in self.fates}
             verdict.problems += [
                 f"a run of nobody: {run.name}" for run in history.runs() if run.id not in known
             ]
         return verdict
+
+    def _keep(self, history: History, fate: Fate, evidence: Path) -> None:
+        """All that tells how it came: what is recorded, what the engine kept of the output, and the spool."""
+        folder = evidence / fate.key
+        folder.mkdir(parents=True, exist_ok=True)
+        with sqlite3.connect(history.path) as source, sqlite3.connect(folder / "history.db") as copy:
+            source.backup(copy)
+        listed = self.engine.docker(
+            "ps", "-aq", "--no-trunc", "--filter", f"label=mlstudio.run={fate.run_id}"
+        )
+        for handle in listed.stdout.decode().split():
+            (folder / "spool.tar").write_bytes(
+                self.engine.docker("cp", f"{handle}:/mlstudio/run/spool", "-").stdout
+            )
+            for log in (self.engine.folder / "data/containers" / handle).glob("*.log*"):
+                shutil.copy2(log, folder)
+        shutil.copy2(self.home / "recorder.log", folder)
 
     def _judge(self, history: History, fate: Fate, verdict: Verdict) -> None:
         run = history.summary(fate.run_id)
@@ -456,7 +478,15 @@ class World:
         return logged, logged == fate.steps and state == str(fate.code).encode()
 
 
-def rage(folder: Path, *, faults: int, seed: int, live_restore: bool, say: Callable[[str], None]) -> Verdict:
+def rage(
+    folder: Path,
+    *,
+    faults: int,
+    seed: int,
+    live_restore: bool,
+    say: Callable[[str], None],
+    evidence: Path | None = None,
+) -> Verdict:
     """`faults` faults, at random, while runs log; then the verdict."""
     world = World(folder, seed=seed, live_restore=live_restore)
     try:
@@ -466,7 +496,7 @@ def rage(folder: Path, *, faults: int, seed: int, live_restore: bool, say: Calla
                 world.launch()
             time.sleep(world.random.uniform(0, 0.6))
             say(f"{number + 1:>5}  {world.hurt()}")
-        return world.settle()
+        return world.settle(evidence=evidence)
     finally:
         world.close()
 
