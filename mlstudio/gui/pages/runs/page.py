@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from mlstudio.gui.pages.runs.welcome import Welcome
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.buttons import Button
 from mlstudio.gui.widgets.empty import EmptyState
-from mlstudio.gui.widgets.fields import SearchField
+from mlstudio.gui.widgets.filter_line import FilterLine
 from mlstudio.gui.widgets.header import PageHeader
 from mlstudio.gui.widgets.notice import Trouble
 from mlstudio.gui.widgets.panes import Bar, Pane, Splitter
@@ -40,9 +40,11 @@ from mlstudio.gui.widgets.progress import BusyLine
 from mlstudio.gui.widgets.tabs import TabLine
 from mlstudio.gui.widgets.text import Label
 from mlstudio.model.code import CodeSource
+from mlstudio.model.errors import QueryError
 from mlstudio.model.image import ImageSpec
 from mlstudio.model.run import RunSpec, RunState, RunSummary
 from mlstudio.services.examples import Example
+from mlstudio.services.query import Completion
 from mlstudio.services.studio import Studio
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class RunsPage(QWidget):
         self._pending: dict[str, RunSummary] = {}
         self._removed: list[str] = []
         self._launching: str = ""
+        self._count_words = ""
         self.plots: PlotsPane | None = None
         self.table = RunTable(bridge, self)
         self.view = RunView(theme, self.table, self.is_hidden)
@@ -92,8 +95,6 @@ class RunsPage(QWidget):
         self.welcome.own_code_asked.connect(self.new_asked)
         self.welcome.example_asked.connect(self._on_example_asked)
         self._body.addWidget(self.welcome)
-        self._search_timer = QTimer(self, singleShot=True, interval=120)
-        self._search_timer.timeout.connect(self._ask)
         self._table_timer = QTimer(self, singleShot=True, interval=theme.length("motion.live_refresh_table"))
         self._table_timer.timeout.connect(self._apply_changes)
         self._clock = QTimer(self, interval=1000)
@@ -155,16 +156,18 @@ class RunsPage(QWidget):
         pane = Pane(ground="window")
         pane.setMinimumWidth(420)
         bar = Bar(height=48, edge="", margins=(12, 12))
-        self.search = SearchField(
+        self.search = FilterLine(
             theme,
             name="Filter runs",
-            placeholder="Filter by name, command, tag or parameter",
-            icon="ph.funnel",
+            placeholder="Words, or a filter such as lr < 1e-3",
+            ask=self._ask_completions,
         )
         bar.row.addWidget(self.search, 1)
         self.columns_button = Button("Columns", theme, kind="ghost", icon="ph.columns")
         bar.row.addWidget(self.columns_button)
         pane.column.addWidget(bar)
+        self.search.sentence.setContentsMargins(12, 0, 12, 9)
+        pane.column.addWidget(self.search.sentence)
         pane.column.addWidget(self._busy)
         self._rows = QStackedWidget()
         self._rows.addWidget(self.view)
@@ -195,12 +198,13 @@ class RunsPage(QWidget):
         return pane
 
     def _connect(self) -> None:
-        self.search.textChanged.connect(lambda: self._search_timer.start())
-        self.search.returnPressed.connect(lambda: self.view.setFocus(Qt.FocusReason.OtherFocusReason))
-        self.tabs.chosen.connect(lambda _: self._ask())
+        self.search.filter_changed.connect(self._ask)
+        self.search.left.connect(lambda: self.view.setFocus(Qt.FocusReason.OtherFocusReason))
+        self.tabs.chosen.connect(lambda _: self._on_view_chosen())
         self.columns_button.clicked.connect(self._on_columns_clicked)
         self.table.answered.connect(self._on_answered)
         self.table.rows_changed.connect(self._on_rows_changed)
+        self.table.refused.connect(self._on_refused)
         self.table.failed.connect(self._on_failed)
         self.view.run_opened.connect(self.run_opened)
         self.view.eye_toggled.connect(self._on_eye_toggled)
@@ -234,22 +238,39 @@ class RunsPage(QWidget):
     # The query
 
     def _ask(self) -> None:
+        self._ask_for(self.search.text())
+
+    def _on_view_chosen(self) -> None:
+        # A filter that is not understood keeps nobody from another view: the last good one holds there.
+        self._ask_for(self.table.query.where if self.search.is_wrong else self.search.text())
+
+    def _ask_for(self, where: str) -> None:
         states: tuple[RunState, ...] = {
             "running": (RunState.RUNNING, RunState.QUEUED),
             "failed": (RunState.FAILED, RunState.LOST),
         }.get(self.tabs.current, ())
         query = Query(
-            search=self.search.text().strip(),
+            where=where,
             states=states,
-            order_by=self.table.query.order_by,
-            descending=self.table.query.descending,
+            order_by=self.table.wanted.order_by,
+            descending=self.table.wanted.descending,
         )
         self._busy.start()
         self.table.set_query(query)
 
+    def _ask_completions(self, text: str, position: int, then: Callable[[Completion], None]) -> None:
+        self._bridge.read(
+            lambda history: history.complete(text, position),
+            then,
+            owner=self.search,
+            key=f"runs-complete-{id(self)}",
+        )
+
     def _on_answered(self, answer: Answer) -> None:
         self._busy.stop()
         self.trouble.clear()
+        self.search.clear_error(answer.query.where)
+        self.view.horizontalHeader().viewport().update()
         self._answer = answer
         is_empty = answer.all_count == 0
         self._body.setCurrentWidget(self.welcome if is_empty else self._split)
@@ -260,17 +281,26 @@ class RunsPage(QWidget):
             return
         self.tabs.set_count("running", str(answer.running) if answer.running else "")
         self.tabs.set_count("failed", str(answer.failed) if answer.failed else "")
-        if answer.query.search or answer.query.states:
+        where = answer.query.where.strip()
+        if where or answer.query.states:
             words = f"{answer.count:,} of {count_text(answer.all_count, 'run')}"
         else:
             words = count_text(answer.all_count, "run")
-        self.search.set_hint(words)
+        self._count_words = words
+        self.search.set_hint(f"still {words}" if self.search.is_wrong else words)
         if answer.count == 0:
-            culprit = f"the text “{answer.query.search}”" if answer.query.search else "the view"
+            culprit = f"the filter “{where}”" if where else "the view"
             self._nothing.sentence.setText(
                 f"{count_text(answer.all_count, 'run')} are there; {culprit} leaves none of them."
             )
         self._rows.setCurrentIndex(0 if answer.count else 1)
+
+    def _on_refused(self, query: Query, error: QueryError) -> None:
+        """The filter is not understood: it says so itself, and the runs stay as they were."""
+        self._busy.stop()
+        self.search.show_error(query.where, error)
+        if self.search.is_wrong:
+            self.search.set_hint(f"still {self._count_words}")
 
     def _on_failed(self, error: Exception) -> None:
         self._busy.stop()
@@ -284,10 +314,10 @@ class RunsPage(QWidget):
     def _on_sort_asked(self, column: Column) -> None:
         if not column.order:
             return
-        query = self.table.query
+        query = self.table.wanted
         descending = not query.descending if query.order_by == column.order else column.is_number
         self.table.set_query(
-            Query(search=query.search, states=query.states, order_by=column.order, descending=descending)
+            Query(where=query.where, states=query.states, order_by=column.order, descending=descending)
         )
         self.view.horizontalHeader().viewport().update()
 

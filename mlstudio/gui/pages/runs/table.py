@@ -26,6 +26,7 @@ from mlstudio.gui.pages.runs.columns import (
     tooltip_of,
     value_of,
 )
+from mlstudio.model.errors import QueryError
 from mlstudio.model.run import RunState, RunSummary
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ AnyIndex = QModelIndex | QPersistentModelIndex
 class Query:
     """Which runs, in which order."""
 
-    search: str = ""
+    where: str = ""
+    """A filter as in docs/query.md."""
     states: tuple[RunState, ...] = ()
     order_by: str = "created"
     descending: bool = True
@@ -60,18 +62,18 @@ class Answer:
 
 
 def ask(history: History, query: Query, *, offset: int = 0, limit: int = PAGE) -> Answer:
-    """Read a page of a query. Runs on the reader's thread."""
+    """Read a page of a query. Runs on the reader's thread. Raises QueryError."""
     began = time.perf_counter()
     states = query.states or None
     rows = history.runs(
         states=states,
-        search=query.search,
+        where=query.where,
         order_by=query.order_by,
         descending=query.descending,
         limit=limit,
         offset=offset,
     )
-    count = history.count(states=states, search=query.search)
+    count = history.count(states=states, where=query.where)
     seconds = time.perf_counter() - began
     return Answer(
         query=query,
@@ -88,17 +90,21 @@ def ask(history: History, query: Query, *, offset: int = 0, limit: int = PAGE) -
 class RunTable(QAbstractTableModel):
     """Rows are runs of a query. Only pages that were asked for are in memory; a change brings its row up to date.
 
-    `answered` tells each `Answer`; `rows_changed` that rows in memory are different ones or have other values.
+    `answered` tells each `Answer`; `rows_changed` that rows in memory are different ones or have other values;
+    `refused` a `Query` whose filter is not understood, with its `QueryError`. The rows stay as they were then.
     """
 
     answered = Signal(object)
     rows_changed = Signal()
+    refused = Signal(object, object)
     failed = Signal(object)
 
     def __init__(self, bridge: Bridge, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._bridge = bridge
         self._query = Query()
+        self._answered = Query()
+        self._wanted: Query | None = None
         self._count = 0
         self._rows: dict[int, RunSummary] = {}
         self._place: dict[str, int] = {}
@@ -111,7 +117,13 @@ class RunTable(QAbstractTableModel):
 
     @property
     def query(self) -> Query:
+        """What is shown. A query that was just set is not shown before it was answered."""
         return self._query
+
+    @property
+    def wanted(self) -> Query:
+        """What is to be shown as soon as it is answered."""
+        return self._wanted or self._query
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -145,19 +157,19 @@ class RunTable(QAbstractTableModel):
     # Changing it
 
     def set_query(self, query: Query) -> None:
-        """Show other runs. The old ones stay until the new ones are there."""
-        self._query = query
+        """Show other runs. The old ones stay until the new ones are there, and if the filter is not understood."""
+        self._wanted = query
         self.refresh()
 
     def refresh(self) -> None:
         """Read the query again, with as many rows as were in memory from the beginning."""
-        query = self._query
+        query = self.wanted
         limit = max(PAGE, min(5 * PAGE, max(self._rows, default=0) + 1))
         self._bridge.read(
             lambda history: ask(history, query, limit=limit),
             self._on_answer,
             owner=self,
-            failed=self.failed.emit,
+            failed=lambda error: self._on_error(query, error),
             key=f"runs-query-{id(self)}",
         )
 
@@ -175,6 +187,9 @@ class RunTable(QAbstractTableModel):
             touched.append(row)
             if old.state is not run.state or old.archived != run.archived:
                 needs_refresh = True
+        if touched and self._query.where:
+            # What the filter asks for may have changed with the values.
+            needs_refresh = True
         if touched:
             self._measure()
             last = len(self._columns) - 1
@@ -268,7 +283,7 @@ class RunTable(QAbstractTableModel):
             lambda history: ask(history, query, offset=page * PAGE),
             self._on_page,
             owner=self,
-            failed=self.failed.emit,
+            failed=lambda error: self._on_error(query, error),
         )
 
     def _on_page(self, answer: Answer) -> None:
@@ -285,9 +300,18 @@ class RunTable(QAbstractTableModel):
             self.dataChanged.emit(self.index(first, 0), self.index(last, len(self._columns) - 1))
             self.rows_changed.emit()
 
+    def _on_error(self, query: Query, error: Exception) -> None:
+        if not isinstance(error, QueryError):
+            self.failed.emit(error)
+        elif query == self.wanted:
+            self._wanted = None
+            self.refused.emit(query, error)
+
     def _on_answer(self, answer: Answer) -> None:
-        if answer.query != self._query:
+        if answer.query != self.wanted:
             return
+        self._query = answer.query
+        self._wanted = None
         old = [self._rows[row].id for row in range(len(self._rows)) if row in self._rows]
         new = [run.id for run in answer.rows]
         if (
