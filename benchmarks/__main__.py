@@ -15,6 +15,7 @@ BENCHMARKS = {
     "rebuild": ("benchmarks.rebuild", 9, "a rebuild after an edit beside `docker build`"),
     "window": ("benchmarks.window", 7, "the window's first picture beside an empty PySide6 window"),
     "series": ("benchmarks.series", 5, "points written, stored and read beside other trackers"),
+    "recording": ("benchmarks.recording", 3, "the recorder under sixty-four live runs"),
     "scale": ("benchmarks.scale", 9, "a history that grows; `scale --help` tells how large it can be"),
     "training-step": ("benchmarks.training_step", 7, "a real training step with and without logging"),
     "log-cost": ("benchmarks.log_cost", 7, "mlstudio.log beside other ways to keep numbers"),
