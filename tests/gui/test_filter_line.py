@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 from mlstudio.gui.pages.runs.page import RunsPage
 from mlstudio.gui.shell import Shell
 from mlstudio.gui.theme.theme import Theme
-from mlstudio.gui.widgets.filter_line import FilterLine
+from mlstudio.gui.widgets.filter_line import DEBOUNCE_MS, FilterLine
 from mlstudio.gui.widgets.suggestions import Suggestions
 from mlstudio.model.errors import QueryError
 from mlstudio.services.query import Completion, CompletionItem
@@ -267,6 +267,20 @@ def alone(theme: Theme, qtbot: QtBot) -> _Line:
 
 def some(*texts: str, start: int = 0, end: int = 1) -> Completion:
     return Completion(start, end, tuple(CompletionItem(text, "attribute", "what it is") for text in texts))
+
+
+def test_a_comparison_that_begins_is_not_searched_for_as_a_word(alone: _Line, qtbot: QtBot) -> None:
+    told: list[str] = []
+    alone.line.filter_changed.connect(told.append)
+    QTest.keyClicks(alone.line, "lr < 1 and va")
+    alone.asked[-1][2](some("val/loss", start=11, end=13))
+    QTest.qWait(2 * DEBOUNCE_MS)
+    assert told == []
+    QTest.keyClick(alone.line, Key.Key_Escape)
+    QTest.keyClick(alone.line, Key.Key_Return)
+    assert told == ["lr < 1 and va"]
+    QTest.keyClicks(alone.line, "l")
+    qtbot.waitUntil(lambda: told[1:] == ["lr < 1 and val"], timeout=DEADLINE_MS)
 
 
 def test_an_answer_for_an_older_text_is_dropped(alone: _Line) -> None:

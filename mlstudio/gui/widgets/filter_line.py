@@ -27,12 +27,15 @@ from mlstudio.services.query import Completion
 
 DEBOUNCE_MS = 150
 UNFINISHED_MS = 900
-"""How long an error at the end of what is being typed waits before it is told: most go with the next key."""
+"""How long an error at the end of what is being typed waits before it is told: most go with the next key. As long waits a
+filter that ends in the name of a comparison to come, which until then is a word that no run has."""
 
 Ask = Callable[[str, int, Callable[[Completion], None]], None]
 """``ask(text, position, then)``: find out elsewhere what may stand at `position`, and tell `then` here."""
 
 _TAKES_NO_BLANK = ("in (", "(")
+_BEGINS_TERM = re.compile(r"(?:\b(?:and|or|not)\s+|\(\s*)$", re.IGNORECASE)
+_NAMES = ("attribute", "parameter", "metric", "field")
 _REST_OF_WORD = re.compile(r"[^\s()<>=!~,\"'`]*")
 
 
@@ -205,7 +208,7 @@ class FilterLine(Field):
             # What is marked is no longer there. The sentence stays until the new text was judged, so nothing jumps.
             self._error = None
             self.update()
-        self._pause.start()
+        self._pause.start(DEBOUNCE_MS)
         if not text:
             self._close_list()
             self._forget_error()
@@ -282,12 +285,19 @@ class FilterLine(Field):
             self._close_list()
             return
         self._completion = found
+        if self._pause.isActive() and self._begins_comparison(found):
+            self._pause.start(UNFINISHED_MS)
         if self._list is None:
             self._list = Suggestions(
                 self._theme, name=f"{self.accessibleName()}: completions", parent=self.window()
             )
             self._list.taken.connect(self.take)
         self._show_list()
+
+    def _begins_comparison(self, found: Completion) -> bool:
+        kind = found.items[0].kind
+        begins_term = _BEGINS_TERM.search(self.text()[: found.start]) is not None
+        return kind == "operator" or (begins_term and kind in _NAMES)
 
     def _show_list(self) -> None:
         if self._list is None or self._completion is None:

@@ -135,10 +135,7 @@ class Suggestions(QFrame):
                 self._list.addItem(f"{item.text}: {item.what}" if item.what else item.text)
             self._list.setCurrentRow(-1)
             self._list.scrollToTop()
-        more = len(items) - MOST_ROWS
-        self._foot.setText(
-            "Tab takes the first · ↑ ↓ choose · Esc closes" + (f" · {more} more below" if more > 0 else "")
-        )
+        self._say_keys()
         row = self._theme.length("height.row_compact")
         self._list.setFixedHeight(row * min(MOST_ROWS, len(items)))
         width = min(_WIDTH, within.width())
@@ -156,6 +153,13 @@ class Suggestions(QFrame):
         if row >= 0:
             self._list.scrollToItem(self._list.item(row))
         self._list.viewport().update()
+        self._say_keys()
+
+    def _say_keys(self) -> None:
+        takes = "Tab takes the first" if self.current_row < 0 else "Tab or Enter takes it"
+        more = len(self._items) - MOST_ROWS
+        rest = f" · {len(self._items)} in all" if more > 0 else ""
+        self._foot.setText(f"{takes} · ↑ ↓ choose · Esc closes{rest}")
 
     def _on_entered(self, index: QModelIndex) -> None:
         self.hovered_row = index.row()
