@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from mlstudio.gui.bridge import Bridge, ChangeSet
 from mlstudio.gui.shell import Shell
 from mlstudio.gui.theme.theme import Theme
-from mlstudio.model.errors import StudioError
+from mlstudio.model.errors import HistoryDamaged, StudioError
 from mlstudio.model.run import RunSummary
 from mlstudio.services.studio import Studio
 
@@ -118,6 +118,26 @@ def _add_pages(shell: Shell, studio: Studio, bridge: Bridge, theme: Theme) -> Ca
         page.run_launched.connect(open_run)
         return page
 
+    def make_damaged() -> QWidget:
+        from mlstudio.gui.pages.damaged.page import DamagedPage
+
+        page = DamagedPage(studio, bridge, theme)
+        page.recovered.connect(lambda: shell.show_page("Runs"))
+        return page
+
+    def on_damaged(error: HistoryDamaged) -> None:
+        page = shell.page("Damaged")
+        page.show_error(error)  # type: ignore[attr-defined]
+        if not bridge.has_read:
+            shell.show_page("Damaged")
+        elif shell.current != "Damaged":
+            # Parts of it can be read: whoever works with these decides when to stop for the rest.
+            bridge.notice(
+                "A part of the history is damaged.",
+                level="error",
+                acts=[("Recover…", lambda: shell.show_page("Damaged"))],
+            )
+
     def open_run(run_id: str) -> None:
         page = shell.page("Run")
         page.show_run(run_id)  # type: ignore[attr-defined]
@@ -126,6 +146,8 @@ def _add_pages(shell: Shell, studio: Studio, bridge: Bridge, theme: Theme) -> Ca
     shell.add_page("Runs", make_runs)
     shell.add_page("Run", make_run, on_rail=False)
     shell.add_page("New", make_new)
+    shell.add_page("Damaged", make_damaged, on_rail=False)
+    bridge.history_damaged.connect(on_damaged)
     shell.strip.launch_chosen.connect(open_run)
     return open_run
 

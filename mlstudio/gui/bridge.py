@@ -20,6 +20,7 @@ import shiboken6
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from mlstudio.gui.launches import Launches
+from mlstudio.model.errors import HistoryDamaged
 from mlstudio.model.host import EngineStatus
 from mlstudio.model.run import RunSummary
 
@@ -155,6 +156,8 @@ class Bridge(QObject):
     """`Surroundings`, when engines were asked again or the history grew."""
     failed = Signal(object)
     """An exception that nobody else took."""
+    history_damaged = Signal(object)
+    """A `HistoryDamaged`, once for each kind of damage; whoever asked is told it too."""
     noticed = Signal(str, str, object)
     """(text, level, acts) for the notice line."""
     _arrived = Signal()
@@ -165,6 +168,10 @@ class Bridge(QObject):
         self.studio = studio
         self.launches = Launches(studio)
         self.surroundings = Surroundings()
+        self.has_read = False
+        """Whether the history was any use yet: a page has read something of it."""
+        self._watches = watch
+        self._keeps_recorder = watch and keep_recorder
         self._answers: deque[tuple[Ticket[object], object, Exception | None]] = deque()
         self._announced = False
         self._lock = threading.Lock()
@@ -206,6 +213,59 @@ class Bridge(QObject):
         A question with a `key` replaces a waiting one of the same key. No answer comes once `owner` was deleted.
         Errors go to `failed`, or to the signal of that name.
         """
+
+        def answer(result: T) -> None:
+            self.has_read = True
+            then(result)
+
+        return self._ask(work, answer, owner=owner, failed=failed, key=key)
+
+    def alone(
+        self,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+        *,
+        owner: QObject | None = None,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> Ticket[T]:
+        """Do something with the closed file of the history: nothing here reads it meanwhile, and whoever reads next
+        opens it again."""
+
+        def close_and_work() -> T:
+            self.studio.close()
+            return work()
+
+        def begin_again() -> None:
+            self._revision = None
+            self._told.clear()
+            if self._watches:
+                self._tick.start()
+                self._on_tick()
+            if self._keeps_recorder:
+                self._recorder_timer.start()
+
+        def answer(result: T) -> None:
+            begin_again()
+            then(result)
+
+        def fail(error: Exception) -> None:
+            begin_again()
+            (failed or self.failed.emit)(error)
+
+        self._recorder_timer.stop()
+        ticket = Ticket(close_and_work, answer, fail, owner)
+        self._reader.ask(ticket, "")  # type: ignore[arg-type]
+        return ticket
+
+    def _ask(
+        self,
+        work: Callable[[History], T],
+        then: Callable[[T], None],
+        *,
+        owner: QObject | None,
+        failed: Callable[[Exception], None] | None,
+        key: str = "",
+    ) -> Ticket[T]:
         # The history is opened by whoever reads first, which must not be the interface thread.
         ticket = Ticket(lambda: work(self.studio.history), then, failed, owner)
         self._reader.ask(ticket, key)  # type: ignore[arg-type]
@@ -291,6 +351,9 @@ class Bridge(QObject):
         for ticket, result, error in answers:
             if self._closed:
                 return
+            if isinstance(error, HistoryDamaged) and self._told.get("damage") != str(error):
+                self._told["damage"] = str(error)
+                self.history_damaged.emit(error)
             if error is None:
                 ticket.answer(result)
             elif not ticket.fail(error):
@@ -299,7 +362,7 @@ class Bridge(QObject):
     def _on_tick(self) -> None:
         if not self._watching:
             self._watching = True
-            self.read(self._watch, self._on_watched, owner=self, failed=self._on_watch_failed)
+            self._ask(self._watch, self._on_watched, owner=self, failed=self._on_watch_failed)
 
     def _on_watched(self, changes: ChangeSet) -> None:
         self._watching = False
@@ -329,6 +392,8 @@ class Bridge(QObject):
         """What is asked again and again fails again and again: its error is told when it is a new one."""
         if self._told.get(what) != str(error):
             self._told[what] = str(error)
+            if isinstance(error, HistoryDamaged):
+                return  # `history_damaged` tells it
             self.failed.emit(error)
 
     def _on_ensured(self, _: object) -> None:

@@ -71,6 +71,10 @@ class WorldError(StudioError):
         self.can_retry = can_retry
 
 
+class HistoryDamaged(WorldError):
+    """The history, or a part of it, cannot be read any more; it can be recovered (`mlstudio.services.recovery`)."""
+
+
 class EngineAway(WorldError):
     """The container engine did not answer: absent, stopped, not permitted or unreachable."""
 

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlstudio.model.errors import WorldError
+from mlstudio.model.errors import HistoryDamaged, WorldError
 from mlstudio.store.schema import APPLICATION_ID, SCHEMA_NUMBER
 
 _MAGIC = b"SQLite format 3\x00"
@@ -114,9 +114,9 @@ def file_system_of(path: Path, *, mounts: Path = Path("/proc/mounts")) -> tuple[
     return best
 
 
-def damaged(path: Path, why: str) -> WorldError:
+def damaged(path: Path, why: str) -> HistoryDamaged:
     """The error for a database that cannot be read any more."""
-    return WorldError(
+    return HistoryDamaged(
         f"The history {path} is damaged.",
         why=why,
         try_this="ML Studio has not changed it. `mlstudio recover` makes a new history of all that can still be read, "

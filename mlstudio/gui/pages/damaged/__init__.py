@@ -1,0 +1,1 @@
+"""The page that is shown when the history cannot be read: what happened, and how to recover it."""
