@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -15,7 +18,7 @@ from mlstudio.gui.pages.run.page import RunPage
 from mlstudio.gui.plots.source import Axis
 from mlstudio.gui.shell import Shell
 from mlstudio.model.record import Batch, Cursor
-from mlstudio.model.run import Exit, ExitReason, RunState
+from mlstudio.model.run import Exit, ExitReason, RunEvent, RunState
 from mlstudio.services.studio import Studio
 from tests.gui.conftest import DEADLINE_MS
 from tests.gui.seed import log_block, points
@@ -78,8 +81,6 @@ def test_a_live_run_draws_on(page: RunPage, studio: Studio, run_ids: Sequence[st
 
     qtbot.waitUntil(lambda: last_x() > 0, timeout=DEADLINE_MS)
     before = last_x()
-    import numpy as np
-
     at = before + 60.0
     new = points("train/loss", [5000], np.array([at]), np.array([0.25]))
     studio.history.apply(run_ids[11], Batch(cursor=Cursor(seq=1, position="2"), points=(new,)))
@@ -170,6 +171,36 @@ def test_a_removed_run_closes_its_page(
 ) -> None:
     studio.history.remove_run(run_ids[11])
     qtbot.waitUntil(lambda: shell.current == "Runs", timeout=DEADLINE_MS)
+
+
+def test_what_two_loggers_said_is_one_curve_and_both_are_told(
+    page: RunPage, studio: Studio, run_ids: Sequence[str], qtbot: QtBot
+) -> None:
+    at = np.array([time.time()])
+    copy = replace(points("train_loss", [5], at, np.array([0.5])), logger="tensorboard")
+    other = replace(points("gradient", [5], at, np.array([0.5])), logger="tensorboard")
+    said = {"logger": "tensorboard", "what": "/work/runs/events.1", "how": "event file"}
+    events = tuple(
+        RunEvent(time=1.0, type="logger", data_json=text)
+        for text in (json.dumps(said), "[]", "{", '{"logger": 3}')
+    )
+    batch = Batch(cursor=Cursor(seq=1, position="2"), points=(copy, other), events=events)
+    studio.history.apply(run_ids[11], batch)
+    studio.history.mark_same(run_ids[11], {"train_loss": "train/loss"})
+
+    def told() -> list[tuple[str, str, str]]:
+        return [(found.title, found.words, found.how) for found in page.curves.side.origins.origins()]
+
+    expected = [
+        ("mlstudio.log", "7", ""),
+        ("TensorBoard", "1, 1 copy", "event file: /work/runs/events.1"),
+    ]
+    qtbot.waitUntil(lambda: told() == expected, timeout=DEADLINE_MS)
+    qtbot.waitUntil(lambda: page.curves.plot("gradient") is not None, timeout=DEADLINE_MS)
+    assert page.curves.side.origins.isVisible()
+    rows = [row.name for row in page.curves.side.values.rows()]
+    assert "train/loss" in rows
+    assert "train_loss" not in rows
 
 
 def test_everything_can_be_named_by_a_screen_reader(page: RunPage, shell: Shell) -> None:

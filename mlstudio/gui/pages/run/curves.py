@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from mlstudio.gui.bridge import Bridge
 from mlstudio.gui.figures import number_text
+from mlstudio.gui.pages.run.origins import origins_of
 from mlstudio.gui.pages.run.side import Reading, SideColumn
 from mlstudio.gui.pages.run.strips import Strip, reading_title, reading_words, shown_readings, strips_of
 from mlstudio.gui.plots.axis import AxisBar
@@ -21,7 +22,7 @@ from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.empty import EmptyState
 from mlstudio.gui.widgets.form import Line
 from mlstudio.gui.widgets.panes import Pane, Scroll
-from mlstudio.model.run import MetricSummary, RunState, RunSummary
+from mlstudio.model.run import MetricSummary, RunEvent, RunState, RunSummary
 
 if TYPE_CHECKING:
     from mlstudio.store import History
@@ -43,6 +44,7 @@ class CurvesTab(QWidget):
         self._source = CurveSource()
         self._run: RunSummary | None = None
         self._system: dict[str, MetricSummary] = {}
+        self._events: tuple[RunEvent, ...] = ()
         self._strips: list[Strip] = []
         self._plots: dict[str, CurvePlot] = {}
         self._axis = Axis.WALL
@@ -110,6 +112,9 @@ class CurvesTab(QWidget):
         self._run = run
         self._system = {metric.name: metric for metric in metrics if metric.kind == "system"}
         self._metrics = [metric for metric in metrics if metric.kind == "metric"]
+        if is_other:
+            self._events = ()
+        self.side.show_origins(origins_of(metrics, self._events))
         self._counts = {(metric.kind, metric.name): metric.count for metric in metrics}
         if is_other:
             self._zoom = None
@@ -123,6 +128,11 @@ class CurvesTab(QWidget):
         self.side.show_parameters(run.parameters)
         self._show_values()
         self._touch()
+
+    def show_events(self, events: Sequence[RunEvent]) -> None:
+        """What happened to the run that is shown: loggers that were recognised stand at the side."""
+        self._events = tuple(event for event in events if event.type == "logger")
+        self.side.show_origins(origins_of(self._metrics, self._events))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -58,6 +58,7 @@ class RunPage(QWidget):
         self._again_key = ""
         self._is_shown = False
         self._steps_known = False
+        self._loggers: frozenset[str] = frozenset()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -228,7 +229,8 @@ class RunPage(QWidget):
             return
 
         def read(history: History) -> tuple[RunSummary, list[MetricSummary]]:
-            return history.summary(run_id), list(history.metrics(run_id))
+            shown = [metric for metric in history.metrics(run_id) if not metric.same_as]
+            return history.summary(run_id), shown
 
         self._bridge.read(read, self._on_run, owner=self, failed=self._on_failed, key="run")
         (self.log if self.tabs.current == "log" else self.small_log).refresh()
@@ -258,6 +260,10 @@ class RunPage(QWidget):
         self._run = run
         if before is None or before.state is not run.state or before.image_id != run.image_id:
             self._read_detail()
+        loggers = frozenset(metric.logger for metric in metrics if metric.kind == "metric")
+        if before is not None and loggers != self._loggers:
+            self._read_detail()
+        self._loggers = loggers
         self._show_head(run)
         self.curves.show_run(run, metrics)
         self._show_trouble(run)
@@ -268,6 +274,7 @@ class RunPage(QWidget):
         if detail.summary.id == self._run_id:
             self.environment.show_detail(detail, image)
             self.code.show_detail(detail)
+            self.curves.show_events(detail.events)
 
     def _on_failed(self, error: Exception) -> None:
         self.trouble.show_error(error, act=("Try again", self._refresh))

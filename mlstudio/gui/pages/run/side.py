@@ -9,6 +9,7 @@ from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
+from mlstudio.gui.pages.run.origins import Origin, OriginList
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.form import Line
 from mlstudio.gui.widgets.panes import Scroll
@@ -87,7 +88,7 @@ class Readings(QWidget):
 
 
 class SideColumn(Scroll):
-    """ "At 09:33:12 … now", then the parameters."""
+    """ "At 09:33:12 … now", then the parameters, then how the numbers came."""
 
     def __init__(self, theme: Theme) -> None:
         content = QWidget()
@@ -114,7 +115,22 @@ class SideColumn(Scroll):
         column.addWidget(self.parameters)
         self._none = Label("None were given or logged.", theme, tone="tertiary", size="small")
         column.addWidget(self._none)
+        column.addSpacing(12)
+        self._origins_title = Label("How numbers came", theme, size="small", weight="semibold")
+        self._origins_unit = Label("series", theme, size="small", tone="tertiary")
+        column.addLayout(_head(self._origins_title, self._origins_unit))
+        self._origins_line = Line()
+        column.addWidget(self._origins_line)
+        self.origins = OriginList(theme)
+        column.addWidget(self.origins)
         column.addStretch(1)
+        self.show_origins([])
+
+    def show_origins(self, origins: Sequence[Origin]) -> None:
+        """Loggers of the run; nothing is shown where there are none."""
+        self.origins.show_origins(origins)
+        for widget in (self._origins_title, self._origins_unit, self._origins_line, self.origins):
+            widget.setVisible(bool(origins))
 
     def show_values(self, when: str, metrics: Sequence[Reading], system: Sequence[Reading]) -> None:
         """`when` is empty while no crosshair is shown."""

@@ -42,9 +42,14 @@ class Strip:
 
 
 def strips_of(metrics: Sequence[MetricSummary]) -> list[Strip]:
-    """The user's metrics first, then GPUs, then the rest of the machine; readings that are absent have no strip."""
+    """The user's metrics first, then GPUs, then the rest of the machine; readings that are absent have no strip.
+
+    What another logger said as well (`same_as`) has none of its own.
+    """
     own = [
-        metric for metric in metrics if metric.kind == "metric" and metric.name != "epoch" and metric.count
+        metric
+        for metric in metrics
+        if metric.kind == "metric" and metric.name != "epoch" and metric.count and not metric.same_as
     ]
     system = {metric.name: metric for metric in metrics if metric.kind == "system" and metric.count}
     return _metric_strips(own) + _gpu_strips(system) + _machine_strips(system)
