@@ -139,8 +139,10 @@ def test_a_bridge_that_cannot_read_says_so(home: Path, qapp: QApplication, qtbot
     with Studio(home, engines={}) as broken, open_window(qapp, broken, keep_recorder=False) as shell:
         shell.show()
         page = shell.page("Runs")
-        qtbot.waitUntil(lambda: page.trouble.isVisible(), timeout=DEADLINE_MS)  # type: ignore[attr-defined]
+        qtbot.waitUntil(lambda: shell.current == "Damaged", timeout=DEADLINE_MS)
         assert shell.isVisible()
+        shell.show_page("Runs")
+        qtbot.waitUntil(page.trouble.isVisible, timeout=DEADLINE_MS)  # type: ignore[attr-defined]
 
 
 def test_a_first_run_that_was_started_beside_the_window_is_shown(
