@@ -6,6 +6,7 @@ Whoever brings more than can be taken waits, so that a busy logger costs time an
 
 from __future__ import annotations
 
+import json
 import threading
 import time as clock
 from array import array
@@ -70,8 +71,9 @@ class Intake:
     def event(self, event: Event) -> None:
         """Something that happened, as it will stand in a frame; `time` is added where it is missing."""
         event.setdefault("time", clock.time())
+        size = _BYTES_AN_EVENT + len(json.dumps(event))
         with self._condition:
-            self._make_room(_BYTES_AN_EVENT)
+            self._make_room(size)
             self._events.append(event)
 
     def medium(

@@ -22,17 +22,34 @@ if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of ever
     from mlstudio.probe.config import ProbeConfig
     from mlstudio.probe.intake import Intake
 
-MAX_BODY = 32 * 1024 * 1024
+MAX_BODY = 8 * 1024 * 1024
+"""Of one request; MLflow's client sends a megabyte at most, MLflow's server takes no more of a batch."""
+SMALL_BODY = 64 * 1024
+MAX_BODIES = 16 * 1024 * 1024
+"""Requests above `SMALL_BODY` that are in memory at a time."""
 MAX_CONNECTIONS = 64
 _SILENCE_S = 120.0
 """A connection on which nothing comes for so long is closed; clients make a new one."""
+_LONGEST_NUMBER = 400
 _STATUS = {
     "RESOURCE_DOES_NOT_EXIST": 404,
     "ENDPOINT_NOT_FOUND": 404,
     "UNAUTHENTICATED": 401,
-    "RESOURCE_EXHAUSTED": 429,
     "INTERNAL_ERROR": 500,
 }
+"""Others are 400, also what is too much: with 429 a client would try again until it gives up."""
+
+
+class _Connection:
+    __slots__ = ("is_busy", "is_known", "since", "socket")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.is_known = False
+        """Whether it has brought the token."""
+        self.is_busy = False
+        self.since = time.monotonic()
+        """When it was last busy."""
 
 
 class MlflowEndpoint(Collector):
@@ -45,11 +62,13 @@ class MlflowEndpoint(Collector):
         self._socket: Optional[socket.socket] = None
         self._token = ""
         self._lock = threading.Lock()
-        self._connections: Dict[int, socket.socket] = {}
+        self._connections: Dict[int, _Connection] = {}
         self._busy = 0
+        self._bodies = 0
         self._idle = threading.Condition()
         self._calls: Any = None
         self._was_told = False
+        self._has_folder = False
         self._is_closed = False
 
     def prepare(self, environment: Dict[str, str]) -> None:
@@ -92,10 +111,7 @@ class MlflowEndpoint(Collector):
             with self._lock:
                 self._calls.store.look_for_files()
         for connection in list(self._connections.values()):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
+            _shut(connection.socket)
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -109,14 +125,29 @@ class MlflowEndpoint(Collector):
                     return
                 time.sleep(0.1)
                 continue
-            if len(self._connections) >= MAX_CONNECTIONS:
-                connection.close()
-                continue
-            self._connections[id(connection)] = connection
+            self._make_room()
+            self._connections[id(connection)] = _Connection(connection)
             thread = threading.Thread(
                 target=self._serve, args=(connection, address), name="mlflow", daemon=True
             )
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                # No more threads in this container for now: clients try again.
+                self._connections.pop(id(connection), None)
+                connection.close()
+
+    def _make_room(self) -> None:
+        """Close a connection where there are too many: one that has not brought the token, or has long been quiet."""
+        with self._idle:
+            while len(self._connections) >= MAX_CONNECTIONS and not self._is_closed:
+                quiet = [one for one in self._connections.values() if not one.is_busy]
+                if quiet:
+                    gone = min(quiet, key=lambda one: (one.is_known, one.since))
+                    self._connections.pop(id(gone.socket), None)
+                    _shut(gone.socket)
+                else:
+                    self._idle.wait(0.5)
 
     def _serve(self, connection: socket.socket, address: Any) -> None:
         try:
@@ -128,11 +159,35 @@ class MlflowEndpoint(Collector):
         except Exception:  # noqa: BLE001 — a connection's edge: nothing that comes over it may end a training
             pass
         finally:
-            self._connections.pop(id(connection), None)
+            with self._idle:
+                self._connections.pop(id(connection), None)
+                self._idle.notify_all()
             try:
                 connection.close()
             except OSError:
                 pass
+
+    def begin(self, connection: socket.socket, size: int) -> None:
+        """A request with the token begins, with a body of `size` bytes; waits while too many large ones are here."""
+        with self._idle:
+            known = self._connections.get(id(connection))
+            if known is not None:
+                known.is_known = known.is_busy = True
+            if size > SMALL_BODY:
+                while self._bodies and self._bodies + size > MAX_BODIES:
+                    self._idle.wait()
+                self._bodies += size
+
+    def end(self, connection: socket.socket, size: int) -> None:
+        """It was answered."""
+        with self._idle:
+            known = self._connections.get(id(connection))
+            if known is not None:
+                known.is_busy = False
+                known.since = time.monotonic()
+            if size > SMALL_BODY:
+                self._bodies -= size
+            self._idle.notify_all()
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -142,7 +197,7 @@ class MlflowEndpoint(Collector):
 
     def answer(self, method: str, path: str, words: Dict[str, Any], agent: str) -> Tuple[int, Any]:
         """(status, what is answered) of a call; `path` begins behind ``mlflow/``."""
-        from mlstudio.probe.mlflow_store import Refused
+        from mlstudio.probe.mlflow_words import Refused
 
         with self._idle:
             self._busy += 1
@@ -152,12 +207,11 @@ class MlflowEndpoint(Collector):
                 try:
                     return 200, calls.answer(method, path, words)
                 except Refused as error:
-                    return _STATUS.get(error.code, 400), {"error_code": error.code, "message": error.message}
+                    return _STATUS.get(error.code, 400), _error(error.code, error.message)
                 except ValueError as error:
-                    return 400, {"error_code": "INVALID_PARAMETER_VALUE", "message": str(error)[:2000]}
+                    return 400, _error("INVALID_PARAMETER_VALUE", str(error))
         except Exception as error:  # noqa: BLE001 — a defect of ours is the caller's "internal error"
-            words_ = "%s: %s" % (type(error).__name__, error)
-            return 500, {"error_code": "INTERNAL_ERROR", "message": words_[:2000]}
+            return 500, _error("INTERNAL_ERROR", "%s: %s" % (type(error).__name__, error))
         finally:
             with self._idle:
                 self._busy -= 1
@@ -168,14 +222,19 @@ class MlflowEndpoint(Collector):
             from mlstudio.probe.mlflow_rest import Calls
             from mlstudio.probe.mlflow_store import Store
 
-            folder = os.path.join(self.root, "run", "mlflow")
-            # The script, which runs as somebody else, writes its artifacts there itself.
-            os.makedirs(folder, exist_ok=True)
-            os.chmod(folder, 0o1777)
-            self._calls = Calls(Store(self.intake, folder))
+            self._calls = Calls(Store(self.intake, os.path.join(self.root, "run", "mlflow")))
+        if not self._has_folder:
+            folder = self._calls.store.folder
+            try:
+                # The script, which runs as somebody else, writes its artifacts there itself.
+                os.makedirs(folder, exist_ok=True)
+                os.chmod(folder, 0o1777)
+                self._has_folder = True
+            except OSError:
+                pass  # A full disk, say: that concerns artifacts alone, and may pass.
         if not self._was_told:
             self._was_told = True
-            version = agent.rpartition("/")[2] if agent.startswith("mlflow") else ""
+            version = agent.rpartition("/")[2][:50] if agent.startswith("mlflow") else ""
             self.intake.event(
                 {
                     "type": "logger",
@@ -192,7 +251,7 @@ def parse_body(data: bytes) -> Dict[str, Any]:
     """The words of a request. Raises ValueError."""
     if not data:
         return {}
-    found = json.loads(data.decode("utf-8"))
+    found = json.loads(data.decode("utf-8"), parse_int=_whole)
     if not isinstance(found, dict):
         raise ValueError("The body is no JSON object.")
     return found
@@ -207,3 +266,22 @@ def parse_query(query: str) -> Dict[str, Any]:
         plain: List[str] = values
         found[name] = plain if len(plain) > 1 or name in ("run_ids", "order_by", "trace_ids") else plain[0]
     return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        # Older Pythons would be at it for minutes.
+        raise ValueError("A number has too many digits.")
+    return int(digits)
+
+
+def _error(code: str, message: str) -> Dict[str, str]:
+    return {"error_code": code, "message": message[:2000]}
+
+
+def _shut(connection: socket.socket) -> None:
+    """Wake the thread that reads from it, which closes it."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import json
+
 from mlstudio.probe.mlflow_search import holds, ordered, parse_filter, parse_orders
-from mlstudio.probe.mlflow_store import (
+from mlstudio.probe.mlflow_store import Store
+from mlstudio.probe.mlflow_words import (
     Refused,
-    Store,
     entity_look,
     key_values,
     metric_json,
     milliseconds,
     page,
     pairs,
+    plain,
+    texts,
     whole,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
-    from typing import Any, Callable, Dict, List
+    from typing import Any, Callable, Dict, Iterator, List
 
     Words = Dict[str, Any]
     Call = Callable[[Words], Any]
 
 VERSION = "3.0.0"
 """What we say we are: clients ask, to know which calls there are."""
+_POINTS_A_PIECE = 2000
+_MAX_BULK = 25_000
+"""Points that MLflow's server, too, gives of several runs at most."""
 
 
 class Calls:
@@ -130,8 +137,11 @@ class Calls:
 
     def _update_experiment(self, words: Words) -> Words:
         found = self.store.experiment(_id(words, "experiment_id"))
-        if words.get("new_name"):
-            found["name"] = str(words["new_name"])
+        new = str(words.get("new_name") or found["name"])
+        if any(other["name"] == new and other is not found for other in self.store.experiments.values()):
+            raise Refused("RESOURCE_ALREADY_EXISTS", "Experiment(name=%s) already exists." % new)
+        self.store.keep(new)
+        found["name"] = new
         found["last_update_time"] = milliseconds()
         return {}
 
@@ -172,9 +182,9 @@ class Calls:
         metrics = words.get("metrics") or []
         if not isinstance(metrics, list):
             raise Refused("INVALID_PARAMETER_VALUE", "Metrics are a list.")
+        self.store.log_metrics(run, metrics)
         for key, value in params.items():
             self.store.set_param(run, key, value)
-        self.store.log_metrics(run, metrics)
         self.store.add_model_metrics(run, metrics)
         for key, value in tags.items():
             self.store.set_tag(run, key, value)
@@ -208,28 +218,33 @@ class Calls:
         run = self.store.run(_run_id(words))
         models = words.get("models") or []
         if isinstance(models, list):
-            run.model_outputs.extend(one for one in models[:1000] if isinstance(one, dict))
+            self.store.keep(models)
+            run.model_outputs.extend(one for one in models if isinstance(one, dict))
         return {}
 
-    def _history(self, words: Words) -> Words:
+    def _history(self, words: Words) -> Any:
         run = self.store.run(_run_id(words))
         history = run.metrics.get(str(words.get("metric_key") or ""))
         if history is None:
             return {"metrics": []}
         count = len(history.times)
-        most = whole(words.get("max_results")) or count
+        most = max(0, whole(words.get("max_results"))) or count
         begin = max(0, whole(words.get("page_token")))
         end = min(count, begin + most)
-        found = _points(str(words["metric_key"]), history, begin, end)
-        return _paged("metrics", found, str(end) if end < count else "")
+        token = str(end) if end < count else ""
+        # The client of MLflow 2 asks for all at once.
+        if end - begin > _POINTS_A_PIECE:
+            return _in_pieces(str(words["metric_key"]), history, begin, end, token)
+        return _paged("metrics", _points(str(words["metric_key"]), history, begin, end), token)
 
     def _history_bulk(self, words: Words) -> Words:
         ids = words.get("run_id") or words.get("run_ids") or []
-        found = []
+        found: List[Words] = []
         for key in (ids if isinstance(ids, list) else [ids])[:100]:
             history = self.store.run(str(key)).metrics.get(str(words.get("metric_key") or ""))
             if history is not None:
-                points = _points(str(words["metric_key"]), history, 0, min(25_000, len(history.times)))
+                end = min(_MAX_BULK - len(found), len(history.times))
+                points = _points(str(words["metric_key"]), history, 0, end)
                 found += [{**point, "run_id": str(key)} for point in points]
         return {"metrics": found}
 
@@ -240,7 +255,7 @@ class Calls:
     # -- tags -----------------------------------------------------------------------------------------------------
 
     def _tag(self, entity: Words, words: Words) -> Words:
-        entity["tags"][str(words.get("key") or "")] = str(words.get("value", ""))
+        self.store.put(entity["tags"], str(words.get("key") or ""), str(words.get("value", "")))
         return {}
 
     def _untag(self, entity: Words, words: Words) -> Words:
@@ -262,7 +277,7 @@ class Calls:
 
     def _update_registered(self, words: Words) -> Words:
         model = self.store.registered_model(_id(words, "name"))
-        model["description"] = str(words.get("description") or "")
+        model["description"] = self.store.kept(str(words.get("description") or ""))
         model["last_updated_timestamp"] = milliseconds()
         return {"registered_model": _registered(model)}
 
@@ -271,6 +286,7 @@ class Calls:
         new = str(words.get("new_name") or "")
         if not new or new in self.store.registered:
             raise Refused("RESOURCE_ALREADY_EXISTS", "Registered Model (name=%s) already exists." % new)
+        self.store.keep(new)
         del self.store.registered[model["name"]]
         model["name"] = new
         for version in model["versions"].values():
@@ -285,7 +301,7 @@ class Calls:
     def _search_registered(self, words: Words) -> Words:
         clauses = parse_filter(str(words.get("filter") or ""))
         found = [one for one in self.store.registered.values() if holds(clauses, entity_look(one))]
-        orders = parse_orders(_texts(words.get("order_by"))) or [("attribute", "name", True)]
+        orders = parse_orders(texts(words.get("order_by"))) or [("attribute", "name", True)]
         some, token = page(ordered(found, orders, entity_look), words, 100)
         return _paged("registered_models", [_registered(one) for one in some], token)
 
@@ -295,9 +311,8 @@ class Calls:
 
     def _set_alias(self, words: Words) -> Words:
         version = _the_version(self.store, words)
-        self.store.registered_model(version["name"])["aliases"][str(words.get("alias") or "")] = version[
-            "version"
-        ]
+        alias = self.store.kept(_id(words, "alias"))
+        self.store.registered_model(version["name"])["aliases"][alias] = version["version"]
         return {}
 
     def _by_alias(self, words: Words) -> Words:
@@ -314,7 +329,7 @@ class Calls:
 
     def _update_version(self, words: Words) -> Words:
         version = _the_version(self.store, words)
-        version["description"] = str(words.get("description") or "")
+        version["description"] = self.store.kept(str(words.get("description") or ""))
         version["last_updated_timestamp"] = milliseconds()
         return {"model_version": self._version(version)}
 
@@ -338,7 +353,7 @@ class Calls:
 
     def _transition(self, words: Words) -> Words:
         version = _the_version(self.store, words)
-        version["current_stage"] = str(words.get("stage") or "None")
+        version["current_stage"] = self.store.kept(str(words.get("stage") or "None"))
         version["last_updated_timestamp"] = milliseconds()
         return {"model_version": self._version(version)}
 
@@ -346,7 +361,7 @@ class Calls:
 
     def _search_models(self, words: Words) -> Words:
         clauses = parse_filter(str(words.get("filter") or ""))
-        experiments = set(_texts(words.get("experiment_ids")))
+        experiments = set(texts(words.get("experiment_ids")))
         found = [
             one
             for one in self.store.models.values()
@@ -362,20 +377,20 @@ class Calls:
         if not rest and method == "GET":
             return {"model": _model(model)}
         if not rest and method == "PATCH":
-            model["info"]["status"] = str(words.get("status") or model["info"]["status"])
+            model["info"]["status"] = self.store.kept(str(words.get("status") or model["info"]["status"]))
             model["info"]["last_updated_timestamp_ms"] = milliseconds()
             return {"model": _model(model)}
         if not rest and method == "DELETE":
             del self.store.models[parts[0]]
             return {}
         if rest == ["tags"]:
-            model["tags"].update(key_values(words.get("tags")))
+            model["tags"].update(self.store.kept(key_values(words.get("tags"))))
             return {"model": _model(model)}
         if rest[:1] == ["tags"] and method == "DELETE":
             model["tags"].pop("/".join(rest[1:]), None)
             return {}
         if rest == ["params"]:
-            model["params"].update(key_values(words.get("params")))
+            model["params"].update(self.store.kept(key_values(words.get("params"))))
             return {}
         if rest == ["artifacts", "directories"]:
             return {"root_uri": model["info"]["artifact_uri"], "files": []}
@@ -388,6 +403,7 @@ class Calls:
         info = trace.get("trace_info") if isinstance(trace, dict) else None
         if not isinstance(info, dict) or len(self.store.traces) >= 1000:
             return {"trace": trace if isinstance(trace, dict) else {}}
+        self.store.keep(info)
         self.store.traces[str(info.get("trace_id") or "")] = info
         return {"trace": {"trace_info": info}}
 
@@ -396,7 +412,7 @@ class Calls:
         return _paged("traces", some, token)
 
     def _get_traces(self, words: Words) -> Words:
-        wanted = set(_texts(words.get("trace_ids")))
+        wanted = set(texts(words.get("trace_ids")))
         found = [info for key, info in self.store.traces.items() if key in wanted]
         return {"traces": [{"trace_info": info, "spans": []} for info in found]}
 
@@ -432,6 +448,15 @@ def _points(key: str, history: Any, begin: int, end: int) -> List[Words]:
     ]
 
 
+def _in_pieces(key: str, history: Any, begin: int, end: int, token: str) -> Iterator[bytes]:
+    """The answer with many points as JSON. Points that come meanwhile stand behind `end`."""
+    yield b'{"metrics": ['
+    for place in range(begin, end, _POINTS_A_PIECE):
+        points = _points(key, history, place, min(end, place + _POINTS_A_PIECE))
+        yield (", " if place > begin else "").encode() + json.dumps(points).encode("ascii")[1:-1]
+    yield b"]" + (', "next_page_token": "%s"' % token if token else "").encode("ascii") + b"}"
+
+
 def _latest(model: Words) -> List[Words]:
     latest: Dict[str, Words] = {}
     for version in model["versions"].values():
@@ -452,9 +477,12 @@ def _registered(model: Words) -> Words:
 
 
 def _model(found: Words) -> Words:
+    metrics = [
+        {key: value for key, value in metric.items() if key != "number"} for metric in found["metrics"]
+    ]
     return {
         "info": {**found["info"], "tags": pairs(found["tags"])},
-        "data": {"params": pairs(found["params"]), "metrics": found["metrics"]},
+        "data": {"params": pairs(found["params"]), "metrics": metrics},
     }
 
 
@@ -465,13 +493,7 @@ def _model_look(found: Words) -> Any:
         if kind == "param":
             return found["params"].get(key)
         if kind == "metric":
-            return next(
-                (one.get("value") for one in reversed(found["metrics"]) if one.get("key") == key), None
-            )
-        return found["info"].get(key)
+            return next((one["number"] for one in reversed(found["metrics"]) if one["key"] == key), None)
+        return plain(found["info"].get(key))
 
     return look
-
-
-def _texts(found: Any) -> List[str]:
-    return [str(one) for one in found] if isinstance(found, list) else [str(found)] if found else []

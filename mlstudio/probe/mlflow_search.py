@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of ever
     Clause = Tuple[str, str, str, Any]
 
 _LONGEST = 20_000
+_LONGEST_PATTERN = 1000
 _MOST_CLAUSES = 100
 _PROMPT = "mlflow.prompt.is_prompt"
 _KINDS = {
@@ -175,6 +176,8 @@ def _value(kind: str, key: str, comparator: str, sort: str, word: str, text: str
         if sort != "number" or comparator in ("LIKE", "ILIKE"):
             raise BadFilter("Expected a number in %r for %s %r." % (text, kind, key))
         return float(word)
+    if comparator in ("LIKE", "ILIKE") and len(word) > _LONGEST_PATTERN:
+        raise BadFilter("A pattern has at most %d characters." % _LONGEST_PATTERN)
     if sort == "number" and kind == "attribute":
         return word
     if sort != "text":

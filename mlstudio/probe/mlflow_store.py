@@ -6,17 +6,36 @@ name. What was logged goes into the intake; here it stays so that scripts can re
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 import time
 import uuid
 from array import array
 from collections import OrderedDict
 
-from mlstudio.probe.mlflow_search import BadFilter, holds, ordered, parse_filter, parse_orders
+from mlstudio.probe.mlflow_search import holds, ordered, parse_filter, parse_orders
+from mlstudio.probe.mlflow_words import (
+    MAX_NAME,
+    Refused,
+    check_key,
+    entity_look,
+    in_view,
+    key_values,
+    metric_json,
+    milliseconds,
+    page,
+    pairs,
+    plain,
+    point,
+    shown,
+    texts,
+    whole,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # Not imported when it runs: `typing` costs the start of every run 5 ms.
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+    from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
     from mlstudio.probe.intake import Intake
 
@@ -26,17 +45,10 @@ _MAX_POINTS = 4_000_000
 _MAX_RECENT = 20_000
 """Points among which one that was sent twice is noticed, as a client does whose connection broke."""
 _MAX_ENTITIES = 20_000
+_MAX_KEPT = 64 * 1024 * 1024
+"""Bytes of texts (parameters, tags, inputs, …) that can be read back, of one run in all."""
 _MAX_VALUE = 60_000
 _FINAL = ("FINISHED", "FAILED", "KILLED")
-
-
-class Refused(Exception):
-    """A request that MLflow's server would refuse: its error code and message."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class History:
@@ -78,7 +90,7 @@ class Run:
             return self.tags.get(key)
         if kind == "dataset":
             found = self.inputs[0]["dataset"] if self.inputs else {}
-            return found.get(key)
+            return plain(found.get(key))
         names = {
             "run_name": "run_name",
             "run name": "run_name",
@@ -118,9 +130,11 @@ class Store:
         self.models: Dict[str, Dict[str, Any]] = {}
         self.traces: Dict[str, Dict[str, Any]] = {}
         self._points = 0
+        self._histories = 0
+        self._kept = 0
         self._recent: OrderedDict[Tuple[str, str, int, int, str], None] = OrderedDict()
-        self._prefixes: Dict[str, str] = {}
-        self._was_told: set[Tuple[str, str]] = set()
+        self._prefixes: Set[str] = set()
+        self._was_told: Set[Tuple[str, str]] = set()
         self._files: Dict[str, Tuple[int, int]] = {}
         self.create_experiment("Default")
 
@@ -132,6 +146,7 @@ class Store:
         if any(found["name"] == name for found in self.experiments.values()):
             raise Refused("RESOURCE_ALREADY_EXISTS", "Experiment(name=%s) already exists." % name)
         self._room(self.experiments)
+        self.keep([name, location, tags])
         key = str(len(self.experiments))
         now = milliseconds()
         self.experiments[key] = {
@@ -154,10 +169,10 @@ class Store:
     def search_experiments(self, words: Dict[str, Any]) -> Tuple[List[Dict[str, Any]], str]:
         clauses = parse_filter(str(words.get("filter") or ""))
         view = str(words.get("view_type") or "ACTIVE_ONLY")
-        found = [one for one in self.experiments.values() if _in_view(one["lifecycle_stage"], view)]
-        found = [one for one in found if holds(clauses, _entity_look(one))]
-        orders = parse_orders(_texts(words.get("order_by"))) or [("attribute", "creation_time", False)]
-        return _page(ordered(found, orders, _entity_look), words, 1000)
+        found = [one for one in self.experiments.values() if in_view(one["lifecycle_stage"], view)]
+        found = [one for one in found if holds(clauses, entity_look(one))]
+        orders = parse_orders(texts(words.get("order_by"))) or [("attribute", "creation_time", False)]
+        return page(ordered(found, orders, entity_look), words, 1000)
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
@@ -165,14 +180,17 @@ class Store:
         experiment = self.experiment(str(words.get("experiment_id") or "0"))
         self._room(self.runs)
         tags = key_values(words.get("tags"))
+        for tag in tags:
+            check_key(tag)
         key = uuid.uuid4().hex
         name = str(words.get("run_name") or tags.get("mlflow.runName") or "run-" + key[:8])
+        name = name[:MAX_NAME]
         info = {
             "run_id": key,
             "run_uuid": key,
             "run_name": name,
             "experiment_id": experiment["experiment_id"],
-            "user_id": str(words.get("user_id") or tags.get("mlflow.user") or ""),
+            "user_id": str(words.get("user_id") or tags.get("mlflow.user") or "")[:MAX_NAME],
             "status": "RUNNING",
             "start_time": whole(words.get("start_time")) or milliseconds(),
             "artifact_uri": "%s/%s/artifacts" % (experiment["artifact_location"], key),
@@ -187,10 +205,10 @@ class Store:
 
     def _prefix(self, key: str, name: str) -> str:
         """By which the names of a run's series begin; nothing for the first run."""
-        prefix = "" if not self.runs else name.replace("\n", " ")[:200] + "/"
-        if prefix in self._prefixes.values():
-            prefix = "%s %s/" % (name[:200], key[:8])
-        self._prefixes[key] = prefix
+        prefix = "" if not self.runs else shown(name[:200]) + "/"
+        if prefix in self._prefixes:
+            prefix = "%s %s/" % (shown(name[:200]), key[:8])
+        self._prefixes.add(prefix)
         return prefix
 
     def run(self, key: str, *, active: bool = False) -> Run:
@@ -206,13 +224,16 @@ class Store:
 
     def update_run(self, run: Run, words: Dict[str, Any]) -> None:
         if words.get("status"):
-            run.info["status"] = str(words["status"])
+            run.info["status"] = str(words["status"])[:MAX_NAME]
         if words.get("end_time"):
             run.info["end_time"] = whole(words["end_time"])
         if words.get("run_name"):
-            run.info["run_name"] = run.tags["mlflow.runName"] = str(words["run_name"])
+            run.info["run_name"] = run.tags["mlflow.runName"] = self.kept(str(words["run_name"]))
         if run.info["status"] in _FINAL:
-            self.look_for_files()
+            # Its own alone: a search of parameters ends thousands of runs.
+            self.look_for_files(
+                os.path.join(self.folder, run.info["experiment_id"], run.info["run_id"], "artifacts")
+            )
 
     def set_param(self, run: Run, key: str, value: str) -> None:
         check_key(key)
@@ -227,15 +248,15 @@ class Store:
                 )
             return
         self._room(run.params)
-        run.params[key] = value
+        self.put(run.params, key, value)
         self.intake.event(
-            {"type": "param", "name": run.prefix + key, "value": value[:_MAX_VALUE], "logger": LOGGER}
+            {"type": "param", "name": shown(run.prefix + key), "value": value[:_MAX_VALUE], "logger": LOGGER}
         )
 
     def set_tag(self, run: Run, key: str, value: str) -> None:
-        check_key(key)
-        self._room(run.tags)
-        run.tags[key] = value
+        if key not in run.tags:
+            self._room(run.tags)
+        self.put(run.tags, key, value)
         if key == "mlflow.runName":
             run.info["run_name"] = value
         elif key == "mlflow.note.content" and not run.prefix:
@@ -251,7 +272,7 @@ class Store:
 
     def log_metrics(self, run: Run, metrics: Iterable[Dict[str, Any]]) -> None:
         points: Dict[str, Tuple[array, array, array]] = {}  # type: ignore[type-arg]
-        checked = [_point(metric) for metric in metrics]
+        checked = [point(metric) for metric in metrics]
         for key, value, moment, step in checked:
             mark = (run.info["run_id"], key, moment, step, repr(value))
             if mark in self._recent:
@@ -260,11 +281,12 @@ class Store:
             if len(self._recent) > _MAX_RECENT:
                 self._recent.popitem(last=False)
             history = run.metrics.get(key)
-            if history is None:
-                self._room(run.metrics)
+            if history is None and self._histories < _MAX_ENTITIES:
+                self._histories += 1
                 history = run.metrics[key] = History()
-            history.latest(step, moment, value)
-            if self._points < _MAX_POINTS:
+            if history is not None:
+                history.latest(step, moment, value)
+            if history is not None and self._points < _MAX_POINTS:
                 self._points += 1
                 history.times.append(moment)
                 history.steps.append(step)
@@ -276,27 +298,32 @@ class Store:
             columns[1].append(moment / 1000.0)
             columns[2].append(value)
         for key, (steps, times, values) in points.items():
-            self.intake.points(LOGGER, run.prefix + key, steps, times, values)
+            self.intake.points(LOGGER, shown(run.prefix + key), steps, times, values)
 
     def search_runs(self, words: Dict[str, Any]) -> Tuple[List[Run], str]:
         clauses = parse_filter(str(words.get("filter") or ""))
-        orders = parse_orders(_texts(words.get("order_by")))
-        experiments = set(_texts(words.get("experiment_ids")))
+        orders = parse_orders(texts(words.get("order_by")))
+        experiments = set(texts(words.get("experiment_ids")))
         view = str(words.get("run_view_type") or "ACTIVE_ONLY")
         found = [
             run
             for run in self.runs.values()
             if run.info["experiment_id"] in experiments
-            and _in_view(run.info["lifecycle_stage"], view)
+            and in_view(run.info["lifecycle_stage"], view)
             and holds(clauses, run.look)
         ]
         found.sort(key=lambda run: (-run.info["start_time"], run.info["run_id"]))
-        return _page(ordered(found, orders, lambda run: run.look), words, 1000)
+        return page(ordered(found, orders, lambda run: run.look), words, 1000)
 
     def log_inputs(self, run: Run, datasets: List[Any], models: List[Any]) -> None:
-        for one in datasets[:1000]:
-            if not isinstance(one, dict) or not isinstance(one.get("dataset"), dict):
-                raise Refused("INVALID_PARAMETER_VALUE", "A dataset input needs a dataset.")
+        for one in datasets:
+            tags = one.get("tags") or [] if isinstance(one, dict) else None
+            if not isinstance(tags, list) or not isinstance(one.get("dataset"), dict):
+                raise Refused(
+                    "INVALID_PARAMETER_VALUE", "A dataset input needs a dataset, and tags are a list."
+                )
+        self.keep([datasets, models])
+        for one in datasets:
             run.inputs.append(one)
             name, digest = one["dataset"].get("name"), one["dataset"].get("digest")
             contexts = [pair.get("value") for pair in one.get("tags") or [] if isinstance(pair, dict)]
@@ -304,12 +331,12 @@ class Store:
             self.intake.event(
                 {
                     "type": "param",
-                    "name": run.prefix + label,
-                    "value": "%s (%s)" % (name, digest),
+                    "name": shown(run.prefix + label)[:MAX_NAME],
+                    "value": ("%s (%s)" % (name, digest))[:_MAX_VALUE],
                     "logger": LOGGER,
                 }
             )
-        run.model_inputs.extend(one for one in models[:1000] if isinstance(one, dict))
+        run.model_inputs.extend(one for one in models if isinstance(one, dict))
 
     # -- registered models ----------------------------------------------------------------------------------------
 
@@ -326,6 +353,7 @@ class Store:
         if name in self.registered:
             raise Refused("RESOURCE_ALREADY_EXISTS", "Registered Model (name=%s) already exists." % name)
         self._room(self.registered)
+        self.keep(words)
         now = milliseconds()
         self.registered[name] = {
             "name": name,
@@ -342,7 +370,11 @@ class Store:
     def create_version(self, words: Dict[str, Any]) -> Dict[str, Any]:
         model = self.registered_model(str(words.get("name") or ""))
         self._room(model["versions"])
+        self.keep(words)
         now = milliseconds()
+        source = str(words.get("source") or "")
+        model_id = str(words.get("model_id") or (source[8:] if source.startswith("models:/") else ""))
+        logged = self.models.get(model_id)
         version = {
             "name": model["name"],
             "version": str(model["next"]),
@@ -350,14 +382,17 @@ class Store:
             "last_updated_timestamp": now,
             "current_stage": "None",
             "description": str(words.get("description") or ""),
-            "source": str(words.get("source") or ""),
-            "run_id": str(words.get("run_id") or ""),
+            "source": source,
+            "run_id": str(words.get("run_id") or (logged["info"]["source_run_id"] if logged else "")),
             "run_link": str(words.get("run_link") or ""),
             "status": "READY",
             "tags": key_values(words.get("tags")),
         }
         if words.get("model_id"):
             version["model_id"] = str(words["model_id"])
+        if logged is not None:
+            logged["versions"].append({"name": version["name"], "version": model["next"]})
+            self.put(logged["tags"], "mlflow.modelVersions", json.dumps(logged["versions"][-1000:]))
         model["next"] += 1
         model["versions"][version["version"]] = version
         model["last_updated_timestamp"] = now
@@ -388,6 +423,7 @@ class Store:
     def create_model(self, words: Dict[str, Any]) -> Dict[str, Any]:
         experiment = self.experiment(str(words.get("experiment_id") or "0"))
         self._room(self.models)
+        self.keep(words)
         key = "m-" + uuid.uuid4().hex
         now = milliseconds()
         self.models[key] = {
@@ -405,6 +441,7 @@ class Store:
             "tags": key_values(words.get("tags")),
             "params": key_values(words.get("params")),
             "metrics": [],
+            "versions": [],
         }
         return self.models[key]
 
@@ -417,15 +454,22 @@ class Store:
     def add_model_metrics(self, run: Run, metrics: List[Any]) -> None:
         for metric in metrics:
             model = self.models.get(str(metric.get("model_id") or "")) if isinstance(metric, dict) else None
-            if model is not None and len(model["metrics"]) < 10_000:
-                model["metrics"].append({**metric, "run_id": run.info["run_id"]})
+            if model is None or len(model["metrics"]) >= 10_000:
+                continue
+            key, number, moment, step = point(metric)
+            kept = metric_json(key, step, moment, number)
+            kept.update(run_id=run.info["run_id"], model_id=model["info"]["model_id"], number=number)
+            for name in ("dataset_name", "dataset_digest"):
+                if metric.get(name):
+                    kept[name] = str(metric[name])[:MAX_NAME]
+            model["metrics"].append(kept)
 
     # -- files ----------------------------------------------------------------------------------------------------
 
-    def look_for_files(self) -> None:
+    def look_for_files(self, below: str = "") -> None:
         """Tell of artifacts that the client has written since the last look; pictures are media, too."""
         seen = 0
-        for folder, names, files in os.walk(self.folder):
+        for folder, names, files in os.walk(below or self.folder):
             names.sort()
             for name in sorted(files):
                 seen += 1
@@ -435,6 +479,8 @@ class Store:
                 try:
                     about = os.lstat(path)
                 except OSError:
+                    continue
+                if not stat.S_ISREG(about.st_mode):
                     continue
                 mark = (about.st_mtime_ns, about.st_size)
                 if self._files.get(path) != mark:
@@ -468,106 +514,35 @@ class Store:
 
         return "file://%s/%s" % (quote(self.folder), experiment)
 
+    def put(self, found: Dict[str, str], key: str, value: str) -> None:
+        """Keep a text under a name, in place of the one that was there."""
+        check_key(key)
+        self._count(len(key) + len(value) - (len(key) + len(found[key]) if key in found else 0))
+        found[key] = value
+
+    def keep(self, words: Any) -> None:
+        """Count what is kept for reading back. Raises Refused when it would be too much."""
+        try:
+            self._count(len(words) if isinstance(words, str) else len(json.dumps(words)))
+        except RecursionError:
+            raise Refused("INVALID_PARAMETER_VALUE", "This is too deeply nested.") from None
+
+    def _count(self, size: int) -> None:
+        if self._kept + size > _MAX_KEPT:
+            raise Refused(
+                "RESOURCE_EXHAUSTED",
+                "ML Studio keeps at most %d MB of texts in a run." % (_MAX_KEPT // 2**20),
+            )
+        self._kept += size
+
+    def kept(self, words: Any) -> Any:
+        """The same, counted."""
+        self.keep(words)
+        return words
+
     @staticmethod
     def _room(entities: Any) -> None:
         if len(entities) >= _MAX_ENTITIES:
             raise Refused(
                 "RESOURCE_EXHAUSTED", "ML Studio keeps at most %d of these in a run." % _MAX_ENTITIES
             )
-
-
-# -- words of the protocol --------------------------------------------------------------------------------------------
-
-
-def milliseconds() -> int:
-    return int(time.time() * 1000)
-
-
-def pairs(values: Dict[str, str]) -> List[Dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in values.items()]
-
-
-def key_values(found: Any) -> Dict[str, str]:
-    """A list of {key, value}, or an object."""
-    if isinstance(found, dict):
-        return {str(key): str(value) for key, value in found.items()}
-    return {
-        str(pair.get("key", "")): str(pair.get("value", ""))
-        for pair in (found if isinstance(found, list) else ())
-        if isinstance(pair, dict)
-    }
-
-
-def check_key(key: str) -> None:
-    if not key:
-        raise Refused("INVALID_PARAMETER_VALUE", "Missing value for required parameter 'key'.")
-
-
-def whole(value: Any) -> int:
-    """64-bit integers come as numbers or as texts."""
-    if isinstance(value, bool):
-        return 0
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0
-    return number if -(2**63) <= number < 2**63 else 0
-
-
-def metric_json(key: str, step: int, moment: int, value: float) -> Dict[str, Any]:
-    """NaN and infinities are words in MLflow's JSON."""
-    shown: Any = value
-    if value != value:
-        shown = "NaN"
-    elif value in (float("inf"), float("-inf")):
-        shown = "Infinity" if value > 0 else "-Infinity"
-    return {"key": key, "value": shown, "timestamp": moment, "step": step}
-
-
-def _point(metric: Any) -> Tuple[str, float, int, int]:
-    if not isinstance(metric, dict):
-        raise Refused("INVALID_PARAMETER_VALUE", "A metric is an object.")
-    key = str(metric.get("key") or "")
-    check_key(key)
-    # Protocol buffers leave out what is zero.
-    value = metric.get("value", 0.0)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = float("inf") if value > 0 else float("-inf")
-    except (TypeError, ValueError):
-        raise Refused(
-            "INVALID_PARAMETER_VALUE", "Got invalid value %r for metric '%s'." % (value, key)
-        ) from None
-    moment = metric.get("timestamp", 0)
-    return key, number, whole(moment), whole(metric.get("step", 0))
-
-
-def _texts(found: Any) -> List[str]:
-    return [str(one) for one in found] if isinstance(found, list) else [str(found)] if found else []
-
-
-def _in_view(stage: str, view: str) -> bool:
-    return view == "ALL" or (stage == "active") == (view == "ACTIVE_ONLY")
-
-
-def _entity_look(entity: Dict[str, Any]) -> Callable[[str, str], Any]:
-    def look(kind: str, key: str) -> Any:
-        if kind == "tag":
-            return entity.get("tags", {}).get(key)
-        return entity.get(key)
-
-    return look
-
-
-def _page(found: List[Any], words: Dict[str, Any], usual: int) -> Tuple[List[Any], str]:
-    most = whole(words.get("max_results")) or usual
-    begin = whole(words.get("page_token")) if words.get("page_token") else 0
-    if most < 0 or begin < 0:
-        raise BadFilter("A page cannot begin before the first one.")
-    end = begin + most
-    return found[begin:end], str(end) if end < len(found) else ""
-
-
-page = _page
-entity_look = _entity_look
