@@ -229,8 +229,7 @@ class RunPage(QWidget):
             return
 
         def read(history: History) -> tuple[RunSummary, list[MetricSummary]]:
-            shown = [metric for metric in history.metrics(run_id) if not metric.same_as]
-            return history.summary(run_id), shown
+            return history.summary(run_id), list(history.metrics(run_id))
 
         self._bridge.read(read, self._on_run, owner=self, failed=self._on_failed, key="run")
         (self.log if self.tabs.current == "log" else self.small_log).refresh()
