@@ -62,7 +62,8 @@ def _run_and_names(session: Session, run: str, names: tuple[str, ...]) -> tuple[
 
 def _chosen(metrics: Sequence[MetricSummary], names: tuple[str, ...], *, system: bool) -> list[MetricSummary]:
     if not names:
-        return [metric for metric in metrics if system or metric.kind == "metric"]
+        # What another logger said, too, is not shown twice; it can be asked for.
+        return [metric for metric in metrics if (system or metric.kind == "metric") and not metric.same_as]
     chosen = []
     for name in names:
         found = [metric for metric in metrics if metric.name == name]

@@ -142,7 +142,7 @@ def _lines(
             number_text(metric.maximum),
         )
         for metric in run.metrics
-        if metric.kind == "metric"
+        if metric.kind == "metric" and not metric.same_as
     ]
     if rows:
         columns = (
@@ -153,6 +153,12 @@ def _lines(
             Column(title="highest", right=True),
         )
         lines += ["", *table(columns, rows, width=width)]
+    copies = [metric for metric in run.metrics if metric.same_as]
+    if copies:
+        lines.append("")
+    lines += [
+        safe_line(f"{metric.name} ({metric.logger}) says the same as {metric.same_as}.") for metric in copies
+    ]
     return lines
 
 

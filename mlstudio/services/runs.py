@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlstudio.model.errors import EngineAway, NotFound, RequestError
@@ -141,8 +142,18 @@ class RunService:
     def series(
         self, run_id: str, name: str, *, kind: str = "metric", start: int = 0, stop: int | None = None
     ) -> Series:
-        """Every point of a series from `start` (a point's index) on. Raises NotFound."""
-        return self._history.series(run_id, name, kind=kind, start=start, stop=stop)
+        """Every point of a series from `start` (a point's index) on. Raises NotFound.
+
+        A series that only says the same as another one of its run may have given up its points: then those of the other.
+        """
+        found = self._history.series(run_id, name, kind=kind, start=start, stop=stop)
+        if len(found) or kind != "metric":
+            return found
+        for metric in self._history.metrics(run_id, kind=kind):
+            if metric.name == name and metric.same_as:
+                better = self._history.series(run_id, metric.same_as, kind=kind, start=start, stop=stop)
+                return replace(better, name=name)
+        return found
 
     def thinned(self, run_id: str, name: str, *, kind: str = "metric", max_points: int = 2400) -> Series:
         """A series with few enough points to draw; minima and maxima are kept."""
