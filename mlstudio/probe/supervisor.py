@@ -35,6 +35,8 @@ LEFTOVER_GRACE_S = 2.0
 _DESCRIBED_WITHIN_S = 1.0
 """A command that took longer than this is worth a wait for the description of what it ran in."""
 _DESCRIPTION_WAIT_S = 0.5
+_ROOM_WITHIN_S = 10.0
+"""A start waits so long for a full disk to have room again: without it there is no second copy of what is said."""
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_CHILD_SUBREAPER = 36
 COULD_NOT_START = 127
@@ -85,7 +87,8 @@ class Supervisor:
         lacks = []
         channel = os.path.join(self._root, "run", "channel")
         try:
-            os.makedirs(channel, exist_ok=True)
+            _make_folder(channel)
+            _make_folder(os.path.join(self._root, "run", "spool"))
             spool: Optional[Spool] = Spool(
                 os.path.join(self._root, "run", "spool"), limit_bytes=self._config.spool_limit_bytes
             )
@@ -621,6 +624,19 @@ def _fork(command: List[str], environment: Dict[str, str]) -> _Child:
     child.stdout.close()
     child.stderr.close()
     return _Child(child.pid, *ends, child)
+
+
+def _make_folder(path: str) -> None:
+    """Raises OSError; with a full disk after some time only."""
+    deadline = time.monotonic() + _ROOM_WITHIN_S
+    while True:
+        try:
+            os.makedirs(path, exist_ok=True)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _is_running(pid: int) -> bool:

@@ -11,8 +11,15 @@ import time
 import mlstudio
 
 steps, pause, code = int(sys.argv[2]), float(sys.argv[3]) / 1000, int(sys.argv[4])
-with open("/tmp/ledger", "wb") as file:
-    file.write(bytes(8))
+while True:
+    try:
+        with open("/tmp/ledger", "wb") as file:
+            file.write(bytes(8))
+            file.flush()
+            os.fsync(file.fileno())
+        break
+    except OSError:  # The disk is full.
+        time.sleep(0.1)
 ledger = mmap.mmap(os.open("/tmp/ledger", os.O_RDWR), 8)
 for step in range(steps):
     mlstudio.log(step=step, loss=step / 2, third=step / 3)

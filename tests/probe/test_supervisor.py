@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mlstudio.probe import supervisor
 from mlstudio.probe.channel import Series
 from mlstudio.probe.output import Outlet, Spool
 from mlstudio.probe.wire import decode_spool
@@ -502,3 +504,34 @@ def test_a_short_run_is_described_too(bench: Bench) -> None:
     (start,) = outcome.events("start")
     assert start["pid"] > 1
     assert start["hostname"] == os.uname().nodename
+
+
+def test_a_start_on_a_full_disk_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a run that began in such a moment would have no spool and no numbers until its end."""
+    real, tries = os.makedirs, 0
+
+    def full_at_first(path: str, exist_ok: bool = False) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, exist_ok=exist_ok)
+
+    monkeypatch.setattr(os, "makedirs", full_at_first)
+    supervisor._make_folder(str(tmp_path / "run" / "spool"))
+    assert (tmp_path / "run" / "spool").is_dir()
+    monkeypatch.setattr(supervisor, "_ROOM_WITHIN_S", 0.3)
+    tries = -1000
+    with pytest.raises(OSError, match="No space left"):
+        supervisor._make_folder(str(tmp_path / "other"))
+
+    def refused(path: str, exist_ok: bool = False) -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "makedirs", refused)
+    tries = 0
+    with pytest.raises(OSError, match="Read-only"):
+        supervisor._make_folder(str(tmp_path / "other"))
+    assert tries == 1
