@@ -220,22 +220,24 @@ def _holds(value: Any, comparator: str, wanted: Any) -> bool:
 
 
 def like(text: str, pattern: str, *, ignores_case: bool) -> bool:
-    """SQL's LIKE: % is anything, _ one character. Goes forward only: no pattern is slow."""
+    """SQL's LIKE: % is anything, _ one character. Each piece between two % is looked for once, from where the one before
+    it ended, so no pattern takes longer than the text is long times the piece."""
     if ignores_case:
         text, pattern = text.lower(), pattern.lower()
-    place = star = 0
-    mark = -1
-    at = 0
-    while place < len(text):
-        if at < len(pattern) and pattern[at] == "%":
-            star, mark = place, at
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("_", text[place]):
-            place += 1
-            at += 1
-        elif mark >= 0:
-            star += 1
-            place, at = star, mark + 1
-        else:
+    first, *others = pattern.split("%")
+    if not others:
+        return _piece(pattern).fullmatch(text) is not None
+    last = others.pop()
+    place, end = len(first), len(text) - len(last)
+    if place > end or not _piece(first).match(text) or not _piece(last).match(text, end):
+        return False
+    for piece in others:
+        found = _piece(piece).search(text, place, end)
+        if found is None:
             return False
-    return all(sign == "%" for sign in pattern[at:])
+        place = found.end()
+    return True
+
+
+def _piece(piece: str) -> re.Pattern[str]:
+    return re.compile("".join("." if sign == "_" else re.escape(sign) for sign in piece), re.DOTALL)
