@@ -27,6 +27,7 @@ MAX_MEDIUM_BYTES = 4 * 1024 * 1024
 MAX_MEDIA_BYTES = 256 * 1024 * 1024
 """Of one run, in all."""
 _BYTES_A_POINT = 24
+_BYTES_A_SERIES = 150
 _BYTES_AN_EVENT = 256
 _MEDIA_WARNINGS = 100
 
@@ -56,7 +57,11 @@ class Intake:
     ) -> None:
         """New points of one series (``q``, ``d``, ``d``, equally long), in the order in which they were logged."""
         with self._condition:
-            self._make_room(_BYTES_A_POINT * len(values))
+            size = _BYTES_A_POINT * len(values)
+            if (logger, name) not in self._points:
+                # As it will stand in the frame, where what is no ASCII takes several signs.
+                size += _BYTES_A_SERIES + len(json.dumps(name))
+            self._make_room(size)
             series = self._points.get((logger, name))
             if series is None:
                 series = self._points[(logger, name)] = Series()
