@@ -312,9 +312,7 @@ class Client:
                 errno.EMFILE,
                 errno.ENFILE,
             ):
-                self._warn(
-                    "channel", "mlstudio: values wait in memory until there is room for them: %s" % error
-                )
+                self._warn("room", "mlstudio: values wait in memory until there is room for them: %s" % error)
                 mapped = self._in_memory(path)
             else:
                 self._pause(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import struct
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from mlstudio.probe import client as client_module
 from mlstudio.probe.channel import NAMES, POINTS, SEGMENT_BYTES, ChannelReader
 from mlstudio.probe.client import Client
 from mlstudio.probe.wire import decode_points
+from tests.conftest import wait_until
 from tests.probe.runs import PYTHON, Bench
 
 CHECKOUT = str(Path(client_module.__file__).parents[2])
@@ -450,6 +453,153 @@ def test_what_nobody_reads_does_not_fill_the_disk(tmp_path: Path, monkeypatch: p
     points, _ = ChannelReader(str(tmp_path)).read()
     assert list(points["mlstudio", "loss"].steps) == list(range(len(points["mlstudio", "loss"].steps)))
     assert len(points["mlstudio", "loss"].steps) > 10_000
+
+
+# ── without room on the disk ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Disk:
+    """A disk that is full, or not, for the segments of this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error = 0
+        real = os.posix_fallocate
+
+        def reserve(file: int, begin: int, size: int) -> None:
+            if self.error:
+                raise OSError(self.error, os.strerror(self.error))
+            real(file, begin, size)
+
+        monkeypatch.setattr(os, "posix_fallocate", reserve)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    made = Disk(monkeypatch)
+    yield made
+    # So that whoever still waits comes to an end.
+    made.error = 0
+
+
+def _is_saved(client: Client) -> bool:
+    return wait_until(lambda: not client._unsaved)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE])
+def test_on_a_full_disk_values_wait_in_memory(tmp_path: Path, disk: Disk, error: int) -> None:
+    client = Client(str(tmp_path))
+    reader = ChannelReader(str(tmp_path))
+    for i in range(100):
+        client.log(i, {"loss": i})
+    before = reader.read()[0]["mlstudio", "loss"].steps
+    disk.error = error
+
+    def write() -> None:
+        # Some segments' worth, of which only the first has a file.
+        for i in range(100, 30_000):
+            client.log(i, {"loss": i})
+            if not i % 1000:
+                client.param({"at": i})
+
+    with pytest.warns(RuntimeWarning, match="wait in memory until there is room") as caught:
+        write()
+    assert len(caught) == 1
+    points, events = reader.read()
+    while_full = points["mlstudio", "loss"].steps
+    assert len(while_full) < 15_000
+    assert len(list(tmp_path.glob("*.seg"))) == 1
+    disk.error = 0
+    assert _is_saved(client)
+    client.log(30_000, {"loss": 30_000})
+    points, more = reader.read(last=True)
+    assert [*before, *while_full, *points["mlstudio", "loss"].steps] == list(range(30_001))
+    assert [event["value"] for event in events + more] == list(range(1000, 30_000, 1000))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_begins_on_a_full_disk(tmp_path: Path, disk: Disk) -> None:
+    disk.error = errno.ENOSPC
+    client = Client(str(tmp_path))
+    with pytest.warns(RuntimeWarning, match="wait in memory"):
+        client.log(0, {"loss": 0.0})
+    assert list(tmp_path.glob("*.seg")) == []
+    disk.error = 0
+    assert _is_saved(client)
+    # What comes now is written into the file that has been made.
+    for i in range(1, 100):
+        client.log(i, {"loss": i})
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_size == SEGMENT_BYTES
+    points, _ = ChannelReader(str(tmp_path)).read()
+    assert list(points["mlstudio", "loss"].values) == list(range(100))
+
+
+def test_memory_for_what_waits_has_a_limit_and_that_is_said(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_UNSAVED_SEGMENTS", 2)
+    disk.error = errno.ENOSPC
+    client = Client(str(tmp_path))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for i in range(30_000):
+            client.log(i, {"loss": i})
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == 2
+    assert "wait in memory until there is room" in said[0]
+    assert "too many wait in memory" in said[1]
+    disk.error = 0
+    assert _is_saved(client)
+    points, _ = ChannelReader(str(tmp_path)).read(last=True)
+    kept = list(points["mlstudio", "loss"].steps)
+    # The first ones, whole.
+    assert kept == list(range(len(kept)))
+    assert len(kept) > 10_000
+
+
+def test_a_script_that_ends_while_values_wait(bench: Bench) -> None:
+    outcome = bench.script("""
+import errno, os, threading, warnings
+import mlstudio
+warnings.simplefilter("ignore")
+real = os.posix_fallocate
+def full(*words):
+    raise OSError(errno.ENOSPC, "full")
+os.posix_fallocate = full
+for i in range(20_000):
+    mlstudio.log(step=i, loss=i)
+def room():
+    os.posix_fallocate = real
+threading.Timer(0.3, room).start()
+""")
+    assert outcome.code == 0
+    assert outcome.points("loss") == [(i, i) for i in range(20_000)]
+
+
+def test_a_child_that_is_forked_while_values_wait_has_its_own(bench: Bench) -> None:
+    outcome = bench.script("""
+import errno, os, sys, warnings
+import mlstudio
+warnings.simplefilter("ignore")
+real = os.posix_fallocate
+def full(*words):
+    raise OSError(errno.ENOSPC, "full")
+os.posix_fallocate = full
+for i in range(100):
+    mlstudio.log(step=i, parent=i)
+child = os.fork()
+os.posix_fallocate = real
+if not child:
+    for i in range(100):
+        mlstudio.log(step=i, child=i)
+    sys.exit()
+os.waitpid(child, 0)
+""")
+    assert outcome.points("parent") == [(i, i) for i in range(100)]
+    assert outcome.points("child") == [(i, i) for i in range(100)]
+
+
+# ── rubbish ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_rubbish_in_the_channel_is_passed_over(tmp_path: Path) -> None:
