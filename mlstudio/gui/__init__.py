@@ -29,6 +29,8 @@ Widgets (all in `mlstudio.gui.widgets`; `theme` is a constructor argument of nea
                Segmented([(value, text)…], theme, name=) .value()/.set_value()/value_changed, CheckBox(text, theme)
     fields     Field(theme, name=, mono=, icon=) .set_hint(text, changed=)/.set_wrong(), SearchField,
                Select(theme, name=, options=[(value, text)…], editable=) .value()/.set_value()/.set_detail()/value_changed
+    filter_line FilterLine(theme, name=, placeholder=, ask=) .show_error(text, error)/.clear_error(text)/.sentence/
+               filter_changed/left: the filter language with completions; suggestions.Suggestions is its list
     form       Form(theme) .add_section(title, phrase=)/.add_row(label, widget or layout, name="code.folder", hint=)/
                .row("limits.memory_bytes") (nearest parent)/.clear_errors(); FormRow.set_error(text)/.set_hint(text);
                SectionHeader(title, theme, phrase=), Line(vertical=)

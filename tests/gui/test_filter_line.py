@@ -315,6 +315,14 @@ def test_the_list_closes_with_the_focus(alone: _Line) -> None:
     assert not alone.line.suggestions()
 
 
+def test_the_list_closes_when_the_caret_goes_elsewhere(alone: _Line) -> None:
+    QTest.keyClicks(alone.line, "ab")
+    alone.asked[-1][2](some("above", end=2))
+    assert alone.line.suggestions()
+    QTest.keyClick(alone.line, Key.Key_Home)
+    assert not alone.line.suggestions()
+
+
 def test_many_completions_stay_within_the_window(alone: _Line, qtbot: QtBot) -> None:
     QTest.keyClicks(alone.line, "a")
     alone.asked[-1][2](some(*(f"a{number}" + "long" * 60 for number in range(50))))

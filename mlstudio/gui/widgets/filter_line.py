@@ -61,6 +61,7 @@ class FilterLine(Field):
         self._waiting: QueryError | None = None
         self._list: Suggestions | None = None
         self._completion: Completion | None = None
+        self._offered_for = ""
         self._wished = False
         self._glued = -1
         self.sentence = Label("", theme, tone="error", size="small", wrap=True)
@@ -219,8 +220,9 @@ class FilterLine(Field):
     def _on_cursor_moved(self, old: int, new: int) -> None:
         if new != self._glued:
             self._glued = -1
-        if self.suggestions() and self._completion is not None and new != self._completion.end:
-            self._look()
+        if self.text() == self._offered_for:
+            # Nothing was typed, the caret went elsewhere.
+            self._close_list()
 
     def _on_pause(self) -> None:
         self.filter_changed.emit(self.text())
@@ -285,6 +287,7 @@ class FilterLine(Field):
             self._close_list()
             return
         self._completion = found
+        self._offered_for = self.text()
         if self._pause.isActive() and self._begins_comparison(found):
             self._pause.start(UNFINISHED_MS)
         if self._list is None:
