@@ -289,9 +289,10 @@ class Spool:
         written = os.write(self._file, data)
         view = memoryview(data)[written:]
         self._is_torn = bool(view) and (written > 0 or self._is_torn)
-        while view:
+        # Without its newline alone a frame is whole: once more would be twice. The next one brings the newline.
+        while len(view) > 1:
             view = view[os.write(self._file, view) :]
-        self._is_torn = False
+        self._is_torn = bool(view)
         self._sizes[number] = self._sizes.get(number, 0) + len(data)
         self._trim()
 

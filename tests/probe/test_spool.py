@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlstudio.probe import output
@@ -106,6 +106,9 @@ def test_frames_wait_while_the_disk_is_full_and_come_in_order(disk: Disk, spool:
 
 
 @given(sizes=st.lists(st.integers(0, 300), max_size=12))
+@example(sizes=[len(line(0, b"ab\n")) - 1])
+@example(sizes=[len(line(0, b"ab\n")) - 1] * 3)
+@example(sizes=[5, 1, 1, 1])
 def test_wherever_a_line_was_cut_off_it_comes_whole(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
 ) -> None:
