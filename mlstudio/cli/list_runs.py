@@ -164,8 +164,9 @@ def _group_text(value: str | float | None) -> str:
 
 
 def _row(run: RunSummary, now: float) -> tuple[str, ...]:
-    names = main_metrics([metric.name for metric in run.metrics if metric.kind == "metric"], most=2)
-    values = {metric.name: metric.last for metric in run.metrics if metric.kind == "metric"}
+    own = [metric for metric in run.metrics if metric.kind == "metric" and not metric.same_as]
+    names = main_metrics([metric.name for metric in own], most=2)
+    values = {metric.name: metric.last for metric in own}
     return (
         str(run.number),
         run.name,

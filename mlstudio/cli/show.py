@@ -17,6 +17,7 @@ from mlstudio.cli.session import Session, pass_session
 from mlstudio.cli.tables import Column, table
 from mlstudio.model.image import ImageRecord
 from mlstudio.model.run import RunDetail, RunSummary
+from mlstudio.services.recording.series_names import plain
 from mlstudio.services.words import bytes_text, count_text, number_text, seconds_text, state_mark
 
 _EXAMPLES = """\b
@@ -157,7 +158,8 @@ def _lines(
     if copies:
         lines.append("")
     lines += [
-        safe_line(f"{metric.name} ({metric.logger}) says the same as {metric.same_as}.") for metric in copies
+        safe_line(f"{plain(metric.name, metric.logger)} ({metric.logger}) says the same as {metric.same_as}.")
+        for metric in copies
     ]
     return lines
 

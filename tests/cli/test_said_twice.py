@@ -38,3 +38,24 @@ def test_what_two_loggers_say_is_shown_once(terminal: Terminal, finished: Callab
             shown = terminal("show", "1").output
             assert "train/loss (mlflow) says the same as loss." in shown
             assert len([line for line in shown.splitlines() if line.startswith("train/loss")]) == 1
+            assert "train/loss" not in terminal("ls").output
+            assert "loss 1" in terminal("ls").output
+
+
+def test_a_copy_of_the_same_name_is_told_by_its_logger(
+    terminal: Terminal, finished: Callable[[], str]
+) -> None:
+    run_id = finished()
+    with Studio(terminal.home, engines={"local": terminal.engine}) as studio:
+        copy = Points(
+            name="loss (tensorboard)",
+            kind="metric",
+            logger="tensorboard",
+            steps=array("q", [0, 1, 2]),
+            times=array("d", [1.5, 2.5, 3.5]),
+            values=array("d", [3.0, 2.0, 1.0]),
+        )
+        studio.history.apply(run_id, Batch(cursor=Cursor(seq=1, position="2"), points=(copy,)))
+        studio.history.finish(run_id)
+        studio.history.mark_same(run_id, {"loss (tensorboard)": "loss"})
+        assert "\nloss (tensorboard) says the same as loss." in terminal("show", "1").output
