@@ -18,6 +18,7 @@ class TabLine(QWidget):
         super().__init__()
         self._theme = theme
         self._tabs: list[tuple[str, str, str]] = []
+        self._hidden: set[str] = set()
         self._current = ""
         self._hovered = ""
         self.setAccessibleName(name)
@@ -36,12 +37,26 @@ class TabLine(QWidget):
         self.updateGeometry()
         self.update()
 
+    def set_shown(self, key: str, shown: bool) -> None:
+        """Show or hide a tab; if the chosen one is hidden, the first is chosen."""
+        if shown == (key not in self._hidden):
+            return
+        self._hidden.symmetric_difference_update({key})
+        self.updateGeometry()
+        self.update()
+        if key == self._current and not shown:
+            self.choose(self.keys()[0])
+
     @property
     def current(self) -> str:
         return self._current
 
     def keys(self) -> list[str]:
-        return [key for key, _, _ in self._tabs]
+        """Of the tabs that are shown."""
+        return [key for key, _, _ in self._shown()]
+
+    def _shown(self) -> list[tuple[str, str, str]]:
+        return [tab for tab in self._tabs if tab[0] not in self._hidden]
 
     def choose(self, key: str) -> None:
         if key != self._current:
@@ -69,13 +84,13 @@ class TabLine(QWidget):
         self.choose(keys[(keys.index(self._current) + step) % len(keys)])
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        for (key, _, _), rect in zip(self._tabs, self._rects(), strict=True):
+        for (key, _, _), rect in zip(self._shown(), self._rects(), strict=True):
             if rect.adjusted(-8, 0, 8, 0).contains(event.position().toPoint()):
                 self.choose(key)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         hovered = ""
-        for (key, _, _), rect in zip(self._tabs, self._rects(), strict=True):
+        for (key, _, _), rect in zip(self._shown(), self._rects(), strict=True):
             if rect.adjusted(-8, 0, 8, 0).contains(event.position().toPoint()):
                 hovered = key
         if hovered != self._hovered:
@@ -89,7 +104,7 @@ class TabLine(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         theme = self._theme
         painter = QPainter(self)
-        for (key, text, count), rect in zip(self._tabs, self._rects(), strict=True):
+        for (key, text, count), rect in zip(self._shown(), self._rects(), strict=True):
             on = key == self._current
             painter.setFont(self._font(on))
             painter.setPen(theme.colour("text.primary" if on or key == self._hovered else "text.secondary"))
@@ -116,7 +131,7 @@ class TabLine(QWidget):
         plain = QFontMetrics(self._theme.font("body"))
         rects: list[QRect] = []
         x = 8
-        for _, text, count in self._tabs:
+        for _, text, count in self._shown():
             width = medium.horizontalAdvance(text) + (6 + plain.horizontalAdvance(count) if count else 0)
             rects.append(QRect(x, 0, width, self.height()))
             x += width + 24

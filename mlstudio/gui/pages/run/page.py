@@ -14,6 +14,7 @@ from mlstudio.gui.launches import LaunchView
 from mlstudio.gui.pages.run.curves import CurvesTab
 from mlstudio.gui.pages.run.facts import CodeTab, EnvironmentTab
 from mlstudio.gui.pages.run.log import LogPane
+from mlstudio.gui.pages.run.media import MediaTab
 from mlstudio.gui.pages.runs.columns import AGAIN, NOT_AGAIN, host_words, state_key
 from mlstudio.gui.plots.source import Axis
 from mlstudio.gui.theme.theme import Theme
@@ -28,7 +29,7 @@ from mlstudio.gui.widgets.steps import StepList
 from mlstudio.gui.widgets.tabs import TabLine
 from mlstudio.gui.widgets.text import CutLabel, Label
 from mlstudio.model.image import ImageRecord
-from mlstudio.model.run import MetricSummary, RunDetail, RunState, RunSummary
+from mlstudio.model.run import MediaSize, MetricSummary, RunDetail, RunState, RunSummary
 from mlstudio.services.studio import Studio
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ _AXES = (
     (Axis.STEP, "Step"),
     (Axis.EPOCH, "Epoch"),
 )
+
+MEDIA_EVERY_MS = 1500
+"""A live run is asked for new media no more often."""
 
 
 class RunPage(QWidget):
@@ -76,6 +80,7 @@ class RunPage(QWidget):
         self._split.addWidget(self.small_log)
         self._split.setStretchFactor(0, 1)
         self._split.setSizes([560, 200])
+        self.media = MediaTab(bridge, theme)
         self.log = LogPane(bridge, theme)
         self.environment = EnvironmentTab(theme)
         self.code = CodeTab(theme)
@@ -83,6 +88,7 @@ class RunPage(QWidget):
         self._build = self._build_pane()
         self._tabs_shown = {
             "curves": self._split,
+            "media": self.media,
             "log": self.log,
             "environment": self.environment,
             "code": self.code,
@@ -93,6 +99,9 @@ class RunPage(QWidget):
             self, singleShot=True, interval=theme.length("motion.live_refresh_plots")
         )
         self._refresh_timer.timeout.connect(self._refresh)
+        self._media_timer = QTimer(self, singleShot=True, interval=MEDIA_EVERY_MS)
+        self._media_timer.timeout.connect(self._on_media_due)
+        self._is_media_due = False
         self._clock = QTimer(self, interval=1000)
         self._clock.timeout.connect(self._on_second)
         self.curves.time_chosen.connect(self.small_log.show_time)
@@ -114,6 +123,7 @@ class RunPage(QWidget):
         if run_id != self._run_id:
             self._run_id = run_id
             self._run = None
+            self._media_timer.stop()
             self._steps_known = False
             self.steps.set_steps([])
             self.trouble.clear()
@@ -190,6 +200,8 @@ class RunPage(QWidget):
         bar = Bar(height=40, edge="bottom", margins=(8, 12))
         self.tabs = TabLine(theme, name="Parts of the run")
         self.tabs.add("curves", "Curves + System")
+        self.tabs.add("media", "Media")
+        self.tabs.set_shown("media", False)
         self.tabs.add("log", "Log")
         self.tabs.add("environment", "Environment")
         self.tabs.add("code", "Code")
@@ -232,6 +244,7 @@ class RunPage(QWidget):
             return history.summary(run_id), list(history.metrics(run_id))
 
         self._bridge.read(read, self._on_run, owner=self, failed=self._on_failed, key="run")
+        self._ask_media()
         (self.log if self.tabs.current == "log" else self.small_log).refresh()
 
     def _read_detail(self) -> None:
@@ -267,6 +280,29 @@ class RunPage(QWidget):
         self.curves.show_run(run, metrics)
         self._show_trouble(run)
         self._show_tab()
+
+    def _ask_media(self) -> None:
+        """Ask for new media, at once or when the last time is long enough ago."""
+        self._is_media_due = self._media_timer.isActive()
+        if self._is_media_due:
+            return
+        self._media_timer.start()
+        run_id = self._run_id
+        self._bridge.read(
+            lambda history: (run_id, history.media_size(run_id)), self._on_media, owner=self, key="run-media"
+        )
+
+    def _on_media_due(self) -> None:
+        if self._is_media_due and self._is_shown:
+            self._ask_media()
+
+    def _on_media(self, found: tuple[str, MediaSize]) -> None:
+        run_id, size = found
+        if self._run is None or run_id != self._run_id:
+            return
+        self.tabs.set_shown("media", size.count > 0)
+        self.tabs.set_count("media", f"{size.count:,}" if size.count else "")
+        self.media.show_run(self._run, size)
 
     def _on_detail(self, found: tuple[RunDetail, ImageRecord | None]) -> None:
         detail, image = found
