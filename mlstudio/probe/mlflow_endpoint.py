@@ -87,6 +87,8 @@ class MlflowEndpoint(Collector):
         environment["MLFLOW_TRACKING_TOKEN"] = self._token
         environment.pop("MLFLOW_TRACKING_USERNAME", None)
         environment.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        # There are no pages behind this address.
+        environment.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         for name in ("NO_PROXY", "no_proxy"):
             if any(
                 environment.get(proxy) for proxy in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
