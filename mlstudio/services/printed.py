@@ -102,7 +102,7 @@ _IN_BRACKETS = re.compile(
 )
 # A row of a table of names and numbers: Lightning's results, Stable-Baselines3
 _ROW = re.compile(rf"^\s*[|│┃]\s*([A-Za-z][\w/ .@-]{{0,60}}?)\s*[|│┃]\s*({_NUMBER})\s*[|│┃]\s*$")
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SETTINGS = re.compile(
     r"^\s*[\w.]*(?:Namespace|Config|Configuration|Args|Arguments|Options|Params|Parameters)\b\w*\s*[(:{=]"
 )
@@ -149,7 +149,7 @@ def parse_line(text: str) -> Printed:
     text = text.rstrip("\r\n").rpartition("\r")[2]
     if _OTHERS.match(text):
         return _NOTHING
-    text = _ANSI.sub("", text)
+    text = COLOURS.sub("", text)
     stripped = text.strip()
     if stripped.startswith("{") and stripped.endswith("}"):
         return _from_dictionary(stripped)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlstudio.model.errors import RequestError
-from mlstudio.services.printed import LONGEST_LINE, Printed
+from mlstudio.services.printed import COLOURS, LONGEST_LINE, Printed
 
 MOST_RULES = 100
 _MOST_PARTS = 40
@@ -52,7 +52,11 @@ class PrintedRule:
         return tuple(name for name in found if name not in (*_PLACES, _ANYTHING))
 
     def match(self, line: str) -> Printed | None:
-        """The numbers in a line; None for a line of another shape."""
+        """The numbers in a line, as a terminal would leave it; None for a line of another shape."""
+        if "\r" in line:
+            line = line.rstrip("\r\n").rpartition("\r")[2]
+        if "\x1b" in line:
+            line = COLOURS.sub("", line)
         line = " ".join(line.split())
         if len(line) > LONGEST_LINE:
             return None

@@ -73,6 +73,13 @@ def test_what_a_rule_finds(rule: str, line: str, values: dict[str, float] | None
     assert (None if found is None else found.values) == values
 
 
+def test_a_line_is_read_as_a_terminal_would_leave_it() -> None:
+    rule = parse_rule("it {step} L={loss}")
+    found = rule.match("it 1 L=9\rit 2 L=8\r\x1b[32mit 3\x1b[0m L=\x1b[1m0.5\x1b[0m\r")
+    assert found is not None
+    assert (found.step, found.values) == (3, {"loss": 0.5})
+
+
 @pytest.mark.parametrize(
     ("rule", "word"),
     [
