@@ -10,7 +10,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from mlstudio.gui.pages.runs.columns import Kind
+from mlstudio.gui.pages.runs.columns import Kind, metric_column, metric_of, value_of
 from mlstudio.gui.pages.runs.page import RunsPage
 from mlstudio.gui.pages.runs.plots import PlotsPane
 from mlstudio.gui.shell import Shell
@@ -74,6 +74,25 @@ def test_a_click_on_a_title_sorts(page: RunsPage, qtbot: QtBot) -> None:
     click_title(page, place)
     qtbot.waitUntil(lambda: not page.table.query.descending, timeout=DEADLINE_MS)
     qtbot.waitUntil(lambda: not sorted_downwards(), timeout=DEADLINE_MS)
+
+
+def test_a_column_sorts_by_what_it_shows(page: RunsPage, qtbot: QtBot) -> None:
+    best = metric_column("throughput", best=True)
+    page.table.set_columns((*page.table.columns, best))
+    page._on_sort_asked(best)
+
+    def shown() -> list[float]:
+        return [found for run in page.table.loaded() if (found := value_of(run, best)) is not None]
+
+    qtbot.waitUntil(lambda: shown() == sorted(shown(), reverse=True), timeout=DEADLINE_MS)
+    metrics = [metric_of(run, "throughput") for run in page.table.loaded()]
+    lasts = [metric.last for metric in metrics if metric is not None and metric.last is not None]
+    assert lasts != sorted(lasts, reverse=True)
+    click_title(page, column(page, Kind.PROGRESS))
+    qtbot.waitUntil(lambda: page.table.query.order_by == "ended", timeout=DEADLINE_MS)
+    ends = [run.ended for run in page.table.loaded() if run.ended is not None]
+    assert ends == sorted(ends, reverse=True)
+    assert page.table.loaded()[-1].ended is None
 
 
 def test_typing_filters_and_escape_takes_it_back(

@@ -39,6 +39,11 @@ class Column:
     is_number: bool = False
 
     @property
+    def descends_first(self) -> bool:
+        """Whether a first click sorts the largest, or the newest, to the top."""
+        return self.is_number or self.order in ("started", "ended")
+
+    @property
     def key(self) -> str:
         return ":".join(part for part in (self.kind.value, self.of, "best" if self.best else "") if part)
 
@@ -47,7 +52,7 @@ FIRST = (
     Column(Kind.DOT, "", 30),
     Column(Kind.NAME, "Name", 156, order="name"),
     Column(Kind.STATE, "State", 112, order="state"),
-    Column(Kind.PROGRESS, "Progress, ended", 134),
+    Column(Kind.PROGRESS, "Progress, ended", 134, order="ended"),
 )
 LAST = (
     Column(Kind.HOST, "Host · GPU", 120, order="host"),
@@ -70,7 +75,10 @@ def less_is_better(metric: str) -> bool:
 def metric_column(name: str, *, best: bool = False) -> Column:
     title = f"{name} best" if best else name
     width = min(150, max(80, 20 + 7 * len(title)))
-    return Column(Kind.METRIC, title, width, order=f"metric:{name}", of=name, best=best, is_number=True)
+    order = f"metric:{name}"
+    if best:
+        order = f"metric.{name}.{'min' if less_is_better(name) else 'max'}"
+    return Column(Kind.METRIC, title, width, order=order, of=name, best=best, is_number=True)
 
 
 def parameter_column(name: str) -> Column:

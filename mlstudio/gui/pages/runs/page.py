@@ -315,7 +315,7 @@ class RunsPage(QWidget):
         if not column.order:
             return
         query = self.table.wanted
-        descending = not query.descending if query.order_by == column.order else column.is_number
+        descending = not query.descending if query.order_by == column.order else column.descends_first
         self.table.set_query(
             Query(where=query.where, states=query.states, order_by=column.order, descending=descending)
         )
