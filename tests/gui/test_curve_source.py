@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlstudio.gui.plots.source import Axis, CurveRequest, CurveSource, CurveStyle
+from mlstudio.gui.plots.source import WHOLE_LIMIT, Axis, CurveRequest, CurveSource, CurveStyle
 from mlstudio.model.record import Batch, Cursor
 from mlstudio.model.run import RunSpec
 from mlstudio.store import History
@@ -86,3 +86,68 @@ def test_smoothing_keeps_what_was_logged_behind_it(history: History) -> None:
     assert curve.raw_y.tolist() == values
     assert np.std(np.diff(curve.y)) < np.std(np.diff(curve.raw_y)) / 5
     assert curve.last == values[-1]
+
+
+def long_series(history: History) -> int:
+    """A long flat series with one peak of a single point; returns how many points it has."""
+    count = WHOLE_LIMIT * 3
+    values = np.zeros(count)
+    values[123_456] = 7.0
+    steps = np.arange(count)
+    parts = (
+        points("loss", steps, 1000.0 + steps / 10, values),
+        points("epoch", steps[::1000], 1000.0 + steps[::1000] / 10, steps[::1000] / 10_000),
+    )
+    history.apply("r", Batch(cursor=Cursor(seq=0), points=parts))
+    return count
+
+
+@pytest.mark.parametrize(
+    ("axis", "extent", "peak"),
+    [
+        (Axis.STEP, (123_400.0, 123_500.0), 123_456.0),
+        (Axis.WALL, (13_340.0, 13_350.0), 13_345.6),
+        (Axis.RELATIVE, (12_340.0, 12_350.0), 12_345.6),
+        (Axis.EPOCH, (12.34, 12.35), 12.3456),
+    ],
+)
+def test_a_long_series_is_read_as_it_is_looked_at(
+    history: History, axis: Axis, extent: tuple[float, float], peak: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = CurveSource()
+    request = CurveRequest("r", "loss", count=long_series(history), origin=1000.0)
+    (whole,) = source.prepare(history, [request], CurveStyle(axis=axis))
+    assert whole.y.max() == 7.0
+    assert whole.x.size < 6000
+    style = CurveStyle(axis=axis, extent=extent)
+    (seen,) = source.prepare(history, [request], style)
+    # Every point that was logged there, and a few beside them.
+    width = extent[1] - extent[0]
+    assert 100 <= seen.x.size <= 115
+    assert extent[0] - width < seen.x[0] <= extent[0]
+    assert extent[1] <= seen.x[-1] < extent[1] + width
+    assert seen.x[int(np.argmax(seen.y))] == pytest.approx(peak)
+    monkeypatch.setattr(history, "window", None)
+    assert source.prepare(history, [request], style) == (seen,)
+
+
+def test_a_short_series_stays_as_it_is_when_it_is_zoomed(history: History) -> None:
+    source = CurveSource()
+    add(history, 0, [3.0, 2.0, 1.0])
+    request = CurveRequest("r", "loss", count=3)
+    (whole,) = source.prepare(history, [request], CurveStyle())
+    (zoomed,) = source.prepare(history, [request], CurveStyle(extent=(1.0, 2.0)))
+    assert zoomed is whole
+
+
+def test_moments_have_their_place_on_every_axis(history: History) -> None:
+    source = CurveSource()
+    add(history, 0, [10.0, 0.0, 1000.0])
+    add(history, 1, [0.0, 0.5, 1.0], name="epoch")
+    request = CurveRequest("r", "loss", count=3, origin=100.0)
+    moments = [100.5, 102.0]
+    assert source.places(history, request, moments, Axis.WALL) == moments
+    assert source.places(history, request, moments, Axis.RELATIVE) == [0.5, 2.0]
+    assert source.places(history, request, moments, Axis.STEP) == [0.5, 2.0]
+    assert source.places(history, request, moments, Axis.EPOCH) == [0.25, 1.0]
+    assert source.places(history, CurveRequest("r", "nothing"), moments, Axis.STEP) == []

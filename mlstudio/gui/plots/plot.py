@@ -25,6 +25,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from mlstudio.gui.plots.marks import LEAST_BAND, Band, Bands, Box, Crosshair, Grid
 from mlstudio.gui.plots.smoothing import Floats, value_range
 from mlstudio.gui.plots.source import CurveData
 from mlstudio.gui.plots.ticks import Scale, Tick, place_text, ticks_between
@@ -44,76 +45,6 @@ class Curve:
     is_live: bool = False
     is_area: bool = False
     """Filled to the bottom: a utilisation."""
-
-
-class _Grid(pg.GraphicsObject):  # type: ignore[misc]  # pyqtgraph has no type information
-    """Lines at the labelled ticks, both ways."""
-
-    def __init__(self, plot: CurvePlot) -> None:
-        super().__init__()
-        self._plot = plot
-        self.setZValue(-10)
-
-    def boundingRect(self) -> QRectF:
-        return QRectF(self.viewRect())
-
-    def viewRangeChanged(self) -> None:
-        self.prepareGeometryChange()
-
-    def paint(self, painter: QPainter, *_: object) -> None:
-        box = self.viewRect()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        pen = QPen(self._plot.theme.colour("plot.grid"), 0)
-        pen.setCosmetic(True)
-        painter.setPen(pen)
-        for tick in self._plot.x_ticks():
-            painter.drawLine(QPointF(tick.place, box.top()), QPointF(tick.place, box.bottom()))
-        for tick in self._plot.y_ticks():
-            painter.drawLine(QPointF(box.left(), tick.place), QPointF(box.right(), tick.place))
-
-
-class _Crosshair(pg.InfiniteLine):  # type: ignore[misc]  # as above
-    """A vertical line that lies on whole pixels."""
-
-    def paint(self, painter: QPainter, *_: object) -> None:
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        left, right = self._endPoints
-        painter.setPen(self.currentPen)
-        painter.drawLine(QPointF(left, 0), QPointF(right, 0))
-
-
-class _Box(pg.ViewBox):  # type: ignore[misc]  # as above
-    """Dragging zooms into a box, a double click shows all, the wheel belongs to the page unless Ctrl is held."""
-
-    zoomed = Signal()
-    reset = Signal()
-    clicked = Signal(float)
-
-    def __init__(self) -> None:
-        super().__init__(enableMenu=False, border=None)
-        self.setMouseMode(pg.ViewBox.RectMode)
-        self.disableAutoRange()
-        self.setDefaultPadding(0)
-
-    def mouseDoubleClickEvent(self, event: QEvent) -> None:
-        event.accept()
-        self.reset.emit()
-
-    def mouseClickEvent(self, event: object) -> None:
-        place = self.mapSceneToView(event.scenePos())  # type: ignore[attr-defined]
-        self.clicked.emit(place.x())
-
-    def mouseDragEvent(self, event: object, axis: object = None) -> None:
-        super().mouseDragEvent(event, axis)
-        if event.isFinish():  # type: ignore[attr-defined]
-            self.zoomed.emit()
-
-    def wheelEvent(self, event: object, axis: object = None) -> None:
-        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:  # type: ignore[attr-defined]
-            super().wheelEvent(event, axis)
-            self.zoomed.emit()
-        else:
-            event.ignore()  # type: ignore[attr-defined]
 
 
 class _Items:
@@ -174,13 +105,16 @@ class CurvePlot(QWidget):
         self._view.setAntialiasing(True)
         self._view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._view.setFrameShape(self._view.Shape.NoFrame)
-        self._box = _Box()
+        self._box = Box()
         self._view.setCentralItem(self._box)
-        self._grid = _Grid(self)
+        self._grid = Grid(self)
         self._box.addItem(self._grid, ignoreBounds=True)
+        self._bands: tuple[Band, ...] = ()
+        self._band_items = Bands(self)
+        self._box.addItem(self._band_items, ignoreBounds=True)
         self._dots = pg.ScatterPlotItem(pxMode=True)
         self._ends = pg.ScatterPlotItem(pxMode=True)
-        self._line = _Crosshair(angle=90, movable=False)
+        self._line = Crosshair(angle=90, movable=False)
         self._line.setVisible(False)
         for item, height in ((self._ends, 20), (self._line, 30), (self._dots, 40)):
             item.setZValue(height)
@@ -243,6 +177,26 @@ class CurvePlot(QWidget):
         self._fit()
         self._show_ends()
         self._show_dots()
+
+    def set_bands(self, bands: Sequence[Band]) -> None:
+        """Mark stretches of x; what they mean is told where the pointer rests on them."""
+        if tuple(bands) != self._bands:
+            self._bands = tuple(bands)
+            self.setAccessibleDescription(" ".join(dict.fromkeys(band.words for band in bands)))
+            self._band_items.update()
+
+    def bands(self) -> tuple[Band, ...]:
+        return self._bands
+
+    def band_at(self, x: float) -> Band | None:
+        """The band at a place, or beside it by as much as it is widened to be seen."""
+        near = self.pixel_width() * LEAST_BAND
+        return next((band for band in self._bands if band.low - near <= x <= band.high + near), None)
+
+    def pixel_width(self) -> float:
+        """How much of x one pixel is."""
+        low, high = self.view_range()[0]
+        return (high - low) / max(1, int(self._view.width()))
 
     def curves(self) -> Mapping[str, Curve]:
         return self._curves
@@ -551,7 +505,10 @@ class CurvePlot(QWidget):
 
     def _on_mouse_moved(self, place: QPointF) -> None:
         if self._box.sceneBoundingRect().contains(place):
-            self.hovered.emit(float(self._box.mapSceneToView(place).x()))
+            x = float(self._box.mapSceneToView(place).x())
+            band = self.band_at(x) if self._bands else None
+            self._view.setToolTip(band.words if band is not None else "")
+            self.hovered.emit(x)
 
     def _on_range_changed(self) -> None:
         self._grid.update()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from mlstudio.store import History
 
 WHOLE_LIMIT = 60_000
-"""Series with more points are read thinned instead of whole."""
+"""Of series with more points only what is seen is read, thinned; shorter ones are kept whole."""
+BESIDE = 0.05
+"""So much of what is looked at is read beyond its ends, so that lines go on to the edges."""
 THINNED_POINTS = 4800
 KEPT_POINTS = 6_000_000
 VIEW_POINTS = 1000
@@ -68,6 +70,8 @@ class CurveStyle:
     log: bool = False
     points: int = 2400
     """About how many points are worth drawing: twice the pixels."""
+    extent: tuple[float, float] | None = None
+    """What of the axis is looked at; None: all. Of series that are too long to be kept only that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +110,35 @@ class CurveSource:
         """Curves for `requests` in their order; those without points are left out."""
         found: list[CurveData] = []
         for request in requests:
-            kept = self._read(history, request)
+            is_long = request.count > WHOLE_LIMIT
+            wanted = style if is_long or style.extent is None else replace(style, extent=None)
+            done = self._shaped.get(request.key)
+            if is_long and done is not None and done[:2] == (request.count, wanted):
+                found.append(done[2])
+                continue
+            zoomed = is_long and wanted.extent is not None
+            kept = self._window(history, request, wanted) if zoomed else self._read(history, request)
             if kept is not None and kept.values.size:
-                done = self._shaped.get(request.key)
-                if done is None or done[0] != kept.count or done[1] != style:
-                    done = (kept.count, style, self._shape(history, request, kept, style))
+                if done is None or done[0] != kept.count or done[1] != wanted:
+                    done = (kept.count, wanted, self._shape(history, request, kept, wanted))
                     self._shaped[request.key] = done
                 found.append(done[2])
         self._forget()
         return tuple(found)
+
+    def places(
+        self, history: History, request: CurveRequest, moments: Iterable[float], axis: Axis
+    ) -> list[float]:
+        """Where moments (UTC seconds) stand on an axis of this curve."""
+        if axis is Axis.WALL:
+            return list(moments)
+        kept = self._read(history, request)
+        if kept is None or not kept.values.size:
+            return []
+        x = self._places(history, request, kept, axis)
+        if axis is Axis.RELATIVE:
+            return [moment - float(kept.times[0]) + float(x[0]) for moment in moments]
+        return [float(place) for place in np.interp(list(moments), kept.times, x)]
 
     def forget(self, run_id: str) -> None:
         """Drop what was kept of a removed run."""
@@ -152,6 +176,36 @@ class CurveSource:
         self._kept[request.key] = kept
         self._kept.move_to_end(request.key)
         return kept
+
+    def _window(self, history: History, request: CurveRequest, style: CurveStyle) -> _Kept | None:
+        """The points of what is looked at, as few as look like all of them."""
+        if style.extent is None:
+            return None
+        beside = BESIDE * (style.extent[1] - style.extent[0])
+        low, high = style.extent[0] - beside, style.extent[1] + beside
+        if style.axis is Axis.RELATIVE and not request.origin:
+            whole = self._read(history, request)
+            first = float(whole.times[0]) if whole is not None and whole.times.size else 0.0
+            low, high = low + first, high + first
+        elif style.axis is Axis.RELATIVE:
+            low, high = low + request.origin, high + request.origin
+        elif style.axis is Axis.EPOCH and request.name != "epoch":
+            epochs = self._read(history, CurveRequest(request.run_id, "epoch"))
+            if epochs is not None and epochs.values.size:
+                low, high = np.interp((low, high), epochs.values, epochs.steps.astype(np.float64))
+        try:
+            series = history.window(
+                request.run_id,
+                request.name,
+                kind=request.kind,
+                axis="time" if style.axis in (Axis.WALL, Axis.RELATIVE) else "step",
+                low=float(low),
+                high=float(high),
+                max_points=THINNED_POINTS,
+            )
+        except NotFound:
+            return None
+        return _Kept(series.steps, series.times, series.values, request.count, is_whole=False)
 
     def _shape(self, history: History, request: CurveRequest, kept: _Kept, style: CurveStyle) -> CurveData:
         x = self._places(history, request, kept, style.axis)

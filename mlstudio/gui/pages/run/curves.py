@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer, Signal
@@ -11,12 +12,14 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from mlstudio.gui.bridge import Bridge
 from mlstudio.gui.figures import number_text
-from mlstudio.gui.pages.run.origins import origins_of
+from mlstudio.gui.pages.run.gaps import Hole, holes_of
+from mlstudio.gui.pages.run.origins import also_reported, origins_of
 from mlstudio.gui.pages.run.side import Reading, SideColumn
 from mlstudio.gui.pages.run.strips import Strip, reading_title, reading_words, shown_readings, strips_of
 from mlstudio.gui.plots.axis import AxisBar
+from mlstudio.gui.plots.marks import Band
 from mlstudio.gui.plots.plot import Curve, CurvePlot
-from mlstudio.gui.plots.source import Axis, CurveData, CurveRequest, CurveSource, CurveStyle
+from mlstudio.gui.plots.source import WHOLE_LIMIT, Axis, CurveData, CurveRequest, CurveSource, CurveStyle
 from mlstudio.gui.plots.ticks import Scale, place_text
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.empty import EmptyState
@@ -30,6 +33,16 @@ if TYPE_CHECKING:
 LEFT = 52
 SMOOTHING = 0.9
 _SCALES = {Axis.WALL: Scale.CLOCK, Axis.RELATIVE: Scale.SPAN}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read for the plots of a run that had so many `gaps` then."""
+
+    run_id: str
+    gaps: int
+    holes: tuple[Hole, ...]
+    strips: list[tuple[Strip, tuple[CurveData, ...], CurveStyle, tuple[Band, ...]]]
 
 
 class CurvesTab(QWidget):
@@ -52,7 +65,13 @@ class CurvesTab(QWidget):
         self._is_reading = False
         self._is_stale = True
         self._zoom: tuple[float, float] | None = None
+        self._whole: tuple[float, float] | None = None
+        """What there is of the axis, without a zoom."""
         self._crosshair: float | None = None
+        self._also: dict[str, str] = {}
+        self._holes: tuple[Hole, ...] = ()
+        self._holes_of: int | None = None
+        """For how many gaps the holes were looked for."""
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
@@ -115,10 +134,14 @@ class CurvesTab(QWidget):
         if is_other:
             self._events = ()
         self.side.show_origins(origins_of(metrics, self._events))
+        self._also = also_reported(metrics)
         self._counts = {(metric.kind, metric.name): metric.count for metric in metrics}
         if is_other:
             self._zoom = None
+            self._whole = None
             self._crosshair = None
+            self._holes = ()
+            self._holes_of = None
         strips = strips_of(metrics)
         if is_other or [strip.key for strip in strips] != [strip.key for strip in self._strips]:
             self._arrange(strips)
@@ -208,26 +231,35 @@ class CurvesTab(QWidget):
                 smoothing=SMOOTHING if strip.kind == "metric" else 0.0,
                 log=self._log and strip.kind == "metric",
                 points=points,
+                extent=self._zoom,
             )
             work.append((strip, requests, style))
+        known = self._holes if self._holes_of == run.gaps else None
 
-        def read(history: History) -> tuple[str, list[tuple[Strip, tuple[CurveData, ...], CurveStyle]]]:
-            return run.id, [
-                (strip, self._source.prepare(history, asked, style), style) for strip, asked, style in work
-            ]
+        def read(history: History) -> _Read:
+            holes = holes_of(history, run.id) if known is None and run.gaps else known or ()
+            moments = [moment for hole in holes for moment in (hole.begin, hole.end)]
+            found = []
+            for strip, asked, style in work:
+                curves = self._source.prepare(history, asked, style)
+                places = self._source.places(history, asked[0], moments, style.axis) if moments else []
+                pairs = zip(places[::2], places[1::2], holes, strict=False)
+                bands = tuple(Band(low, high, hole.words) for low, high, hole in pairs)
+                found.append((strip, curves, style, bands))
+            return _Read(run.id, run.gaps, holes, found)
 
         self._bridge.read(read, self._on_read, owner=self, failed=self._on_read_failed)
 
-    def _on_read(self, found: tuple[str, list[tuple[Strip, tuple[CurveData, ...], CurveStyle]]]) -> None:
+    def _on_read(self, found: _Read) -> None:
         self._is_reading = False
-        run_id, strips = found
         run = self._run
-        if run is None or run.id != run_id:
+        if run is None or run.id != found.run_id:
             self._touch()
             return
+        self._holes, self._holes_of = found.holes, found.gaps
         is_timed = self._axis in _SCALES
         extents: list[tuple[float, float]] = []
-        for strip, curves, style in strips:
+        for strip, curves, style, bands in found.strips:
             plot = self._plots.get(strip.key)
             if plot is None:
                 continue
@@ -240,6 +272,10 @@ class CurvesTab(QWidget):
                 parts.append(f"EMA {style.smoothing:.2f} over raw")
             if style.log:
                 parts.append("log")
+            also = {self._also[line.name]: None for line in strip.lines if line.name in self._also}
+            if also:
+                parts.append(f"also reported by {', '.join(also)}")
+            plot.set_bands(bands)
             plot.set_title(strip.title, detail=", ".join(part for part in parts if part))
             plot.set_curves(
                 [
@@ -258,8 +294,11 @@ class CurvesTab(QWidget):
             if extent is not None and not plot.isHidden():
                 extents.append(extent)
         if extents:
-            whole = (min(low for low, _ in extents), max(high for _, high in extents))
-            self._show_extent(self._zoom or whole)
+            if self._zoom is None:
+                self._whole = (min(low for low, _ in extents), max(high for _, high in extents))
+            shown = self._zoom or self._whole
+            if shown is not None:
+                self._show_extent(shown)
         self._show_values()
         if self._is_stale:
             self._touch()
@@ -277,12 +316,12 @@ class CurvesTab(QWidget):
 
     def _on_zoomed(self, extent: object) -> None:
         self._zoom = extent if isinstance(extent, tuple) else None
-        if self._zoom is not None:
-            self._show_extent(self._zoom)
-        else:
-            extents = [found for plot in self._plots.values() if (found := plot.x_extent()) is not None]
-            if extents:
-                self._show_extent((min(low for low, _ in extents), max(high for _, high in extents)))
+        shown = self._zoom or self._whole
+        if shown is not None:
+            self._show_extent(shown)
+        if any(count > WHOLE_LIMIT for count in self._counts.values()):
+            # Of long series only what is seen is read, in as much detail as can be drawn.
+            self._touch()
 
     def _on_clicked(self, x: float) -> None:
         if self._axis is Axis.WALL:
@@ -317,6 +356,7 @@ class CurvesTab(QWidget):
                 metric.name,
                 number_text(then.get(("metric", metric.name))),
                 number_text(metric.last),
+                f"Also reported by {self._also[metric.name]}." if metric.name in self._also else "",
             )
             for strip in self._strips
             if strip.kind == "metric"

@@ -70,6 +70,18 @@ def origins_of(metrics: Sequence[MetricSummary], events: Iterable[RunEvent]) -> 
     ]
 
 
+def also_reported(metrics: Sequence[MetricSummary]) -> dict[str, str]:
+    """Of each series that other loggers said as well: which ones, such as ``TensorBoard, Printed lines``."""
+    found: dict[str, list[str]] = {}
+    for metric in metrics:
+        if metric.same_as:
+            title = _TITLES.get(metric.logger, metric.logger)
+            others = found.setdefault(metric.same_as, [])
+            if title not in others:
+                others.append(title)
+    return {name: ", ".join(others) for name, others in found.items()}
+
+
 def _counted(own: int, again: int) -> str:
     copies = f"{again} {'copy' if again == 1 else 'copies'}" if again else ""
     return ", ".join(part for part in (str(own) if own else "", copies) if part) or "no numbers"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QRect, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QRect, QSize, Qt
+from PySide6.QtGui import QFontMetrics, QHelpEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from mlstudio.gui.pages.run.origins import Origin, OriginList
 from mlstudio.gui.theme.theme import Theme
@@ -26,6 +26,8 @@ class Reading:
     name: str
     then: str = ""
     now: str = ""
+    note: str = ""
+    """Told where the pointer rests on the row."""
 
 
 class Readings(QWidget):
@@ -52,6 +54,14 @@ class Readings(QWidget):
 
     def rows(self) -> tuple[Reading, ...]:
         return self._rows
+
+    def event(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            row = event.pos().y() // self._theme.length("height.readout_row")
+            note = self._rows[row].note if 0 <= row < len(self._rows) else ""
+            QToolTip.showText(event.globalPos(), note, self)
+            return True
+        return super().event(event)
 
     def sizeHint(self) -> QSize:
         return QSize(240, len(self._rows) * self._theme.length("height.readout_row"))

@@ -92,7 +92,7 @@ def metric_names(runs: Iterable[RunSummary]) -> list[str]:
         metric.name
         for run in runs
         for metric in run.metrics
-        if metric.kind == "metric" and metric.name != "epoch"
+        if metric.kind == "metric" and metric.name != "epoch" and not metric.same_as
     }
     return sorted(names, key=_weight)
 

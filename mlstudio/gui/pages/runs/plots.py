@@ -15,7 +15,7 @@ from mlstudio.gui.figures import count_text
 from mlstudio.gui.pages.runs.columns import metric_names, metric_of
 from mlstudio.gui.plots.plot import Curve, CurvePlot
 from mlstudio.gui.plots.readout import Readout, ReadoutRow
-from mlstudio.gui.plots.source import Axis, CurveData, CurveRequest, CurveSource, CurveStyle
+from mlstudio.gui.plots.source import WHOLE_LIMIT, Axis, CurveData, CurveRequest, CurveSource, CurveStyle
 from mlstudio.gui.plots.ticks import Scale, place_text
 from mlstudio.gui.theme.theme import Theme
 from mlstudio.gui.widgets.buttons import Button, Chip
@@ -271,6 +271,7 @@ class PlotsPane(Pane):
             smoothing=self._smooth.value() / 100,
             log=self._log_chip.isChecked(),
             points=max(200, 2 * plot.width()),
+            extent=self._zoom,
         )
 
     def _schedule(self) -> None:
@@ -367,6 +368,11 @@ class PlotsPane(Pane):
         for plot in self._plots.values():
             if plot is not sender:
                 plot.set_x_range(self._zoom)
+        for name, counts in self._counts.items():
+            if any(count > WHOLE_LIMIT for _, count, _ in counts):
+                # Of long series only what is seen is read, in as much detail as can be drawn.
+                self._stale.add(name)
+        self._schedule()
 
     def _on_hovered(self, name: str, x: float | None) -> None:
         if x is None and self._hovered_x is None:
